@@ -1,0 +1,37 @@
+# Two commands do it all: `make repro` trains and evaluates, `make test` checks everything.
+# Needed: Python 3.11 and git. What is installed goes into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# Two processes of one thread each are faster than one of two, and so the tests run.
+JOBS ?= 2
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-fast lint
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready  ## install what is needed into .venv
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	@echo "installing into .venv; this takes some minutes"
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
+	$(BIN)/dvc repro
+
+test: setup lint  ## all tests, the slow ones too
+	$(BIN)/pytest -n $(JOBS) --dist loadscope
+
+test-fast: setup  ## the tests that take less than five seconds each
+	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not slow"
+
+lint: setup  ## style of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .

@@ -1,0 +1,283 @@
+"""The command `ladder VERB`: a verb for every stage of the pipeline, and three to use the result.
+
+The stages (`world` to `evaluate`) run from the root of the repository under `params.yaml`, and are
+what `dvc.yaml` calls. `generate`, `edit` and `ask` need only the folder of a trained ladder. Every
+verb imports what it needs when it runs, so that `ladder --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ladder.config import Config
+    from ladder.pipeline import LadderPipeline
+
+RAW, CURATED, ENCODED = Path("data/raw"), Path("data/curated"), Path("data/encoded")
+"""Where the data stand, from the root of the repository."""
+MAXIMUM_PIXELS = 2**26
+"""Larger pictures are refused before they are decoded."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns 0, or 2 after one line about what was wrong with the input."""
+    parser = build_parser()
+    options, settings = parser.parse_known_args(argv)
+    stray = [word for word in settings if word.startswith("-") or "profile" not in options]
+    if stray:
+        parser.error(f"unrecognized arguments: {' '.join(stray)}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        if "profile" in options:
+            run_on_config(options, settings)
+        else:
+            options.run(options)
+    except (ValueError, OSError) as error:
+        if options.traceback:
+            raise
+        print(f"ladder {options.verb}: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ladder {options.verb}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run_on_config(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Run a stage's verb on the configuration that the command line asks for."""
+    from ladder.config import load
+
+    config = load(options.profile, options.arm, settings)
+
+    import torch
+
+    torch.set_num_threads(config.threads)
+    options.run(config, options)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without its line breaks; a missing file by its name."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# ---- stages of the pipeline ----
+
+
+def world(config: Config, options: argparse.Namespace) -> None:
+    """Draw the toy world's raw shards into data/raw."""
+    from ladder.world import shards
+
+    shards.write(config.world, RAW)
+
+
+def curate(config: Config, options: argparse.Namespace) -> None:
+    """Check, sort out and split the raw shards into data/curated."""
+    from ladder.data.curate import curate
+
+    curate(RAW, CURATED, config.curation)
+
+
+def foundations(config: Config, options: argparse.Namespace) -> None:
+    """Train one of the pretrained parts on the toy world."""
+    if options.part == "autoencoder":
+        from ladder.foundations import autoencoder as part
+    elif options.part == "mllm":
+        from ladder.foundations import mllm as part
+    else:
+        from ladder.foundations import generator as part
+    part.main(config)
+
+
+def encode(config: Config, options: argparse.Namespace) -> None:
+    """Encode the curated pictures once into latents, in data/encoded."""
+    from diffusers import AutoencoderDC
+
+    from ladder.data.encode import encode
+
+    autoencoder = AutoencoderDC.from_pretrained(config.foundations.generator, subfolder="vae")
+    encode(CURATED, ENCODED, autoencoder)
+
+
+def train(config: Config, options: argparse.Namespace) -> None:
+    """Train one stage of the ladder, in runs/<arm>-<seed>/<stage>."""
+    from ladder.training.stages import run_stage
+
+    run_stage(config, options.stage, ENCODED, export=options.export)
+
+
+def evaluate(config: Config, options: argparse.Namespace) -> None:
+    """Score a trained ladder into experiments/results/<arm>-<seed>.json."""
+    from ladder.evaluation.run import evaluate
+
+    evaluate(config)
+
+
+# ---- use of a trained ladder ----
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Draw what the prompts say, a row for each."""
+    save(draw(options, options.prompts), options)
+
+
+def edit(options: argparse.Namespace) -> None:
+    """Change a picture, or combine several, as the instruction says."""
+    sources = [read_picture(path) for path in options.images]
+    save(draw(options, [options.instruction], image=[sources]), options)
+
+
+def ask(options: argparse.Namespace) -> None:
+    """Answer a question about a picture."""
+    picture = read_picture(options.image)
+    for piece in open_ladder(options.model).stream(picture, options.question):
+        print(piece, end="", flush=True)
+    print()
+
+
+def draw(options: argparse.Namespace, prompts: list[str], **inputs: object) -> list[Image.Image]:
+    """`options.grid` pictures of each prompt, in the order of the prompts."""
+    import torch
+
+    named = {"num_inference_steps": options.steps, "guidance_scale": options.guidance}
+    inputs |= {name: value for name, value in named.items() if value is not None}
+    return open_ladder(options.model)(
+        prompts,
+        num_images_per_prompt=options.grid,
+        generator=torch.Generator().manual_seed(options.seed),
+        **inputs,
+    ).images
+
+
+def save(pictures: list[Image.Image], options: argparse.Namespace) -> None:
+    """Write the pictures as one, `options.grid` in a row, and print where."""
+    from diffusers.utils import make_image_grid
+
+    grid = make_image_grid(pictures, rows=len(pictures) // options.grid, cols=options.grid)
+    grid.save(options.output)
+    print(options.output)
+
+
+def open_ladder(folder: Path | None) -> LadderPipeline:
+    """The pipeline in a folder, by default the one that comes with the repository.
+
+    Raises FileNotFoundError where there is no such folder.
+    """
+    from ladder.pipeline import SHIPPED, LadderPipeline
+
+    folder = folder or SHIPPED
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no trained ladder here", str(folder))
+    return LadderPipeline.from_pretrained(folder)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture in RGB, upright; raises ValueError for what is none, or is too large."""
+    from ladder.data.images import BadSampleError, decode
+
+    try:
+        return decode(path.read_bytes(), MAXIMUM_PIXELS)
+    except BadSampleError as error:
+        raise ValueError(f"{path}: not a picture that can be used ({error.reason})") from error
+
+
+# ---- the words of the command line ----
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `ladder`."""
+    parser = argparse.ArgumentParser(prog="ladder", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where in the code an error came from"
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    add_stage(verbs, world)
+    add_stage(verbs, curate)
+    add_stage(verbs, foundations, part=("autoencoder", "mllm", "generator"))
+    add_stage(verbs, encode)
+    verb = add_stage(verbs, train, stage=("t2i", "ti2i", "finetune"))
+    verb.add_argument(
+        "--export", type=Path, metavar="FOLDER", help="write the whole pipeline there, ready to use"
+    )
+    add_stage(verbs, evaluate)
+
+    verb = add_verb(verbs, generate)
+    verb.add_argument("prompts", nargs="+", metavar="PROMPT")
+    add_sampling(verb)
+    verb = add_verb(verbs, edit)
+    verb.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    verb.add_argument("instruction", metavar="INSTRUCTION")
+    add_sampling(verb)
+    verb = add_verb(verbs, ask)
+    verb.add_argument("image", type=Path, metavar="IMAGE")
+    verb.add_argument("question", metavar="QUESTION")
+    add_model(verb)
+    return parser
+
+
+def add_stage(
+    verbs: argparse._SubParsersAction, run: Callable[..., None], **choices: Sequence[str]
+) -> argparse.ArgumentParser:
+    """A verb that takes a configuration; `choices` name a word that it needs besides."""
+    verb = add_verb(verbs, run)
+    verb.epilog = "key=value, such as model.queries=8, changes one setting of params.yaml"
+    for name, names in choices.items():
+        verb.add_argument(name, choices=names)
+    words = "".join(" {" + ",".join(names) + "}" for names in choices.values())
+    verb.usage = f"ladder {run.__name__}{words} [--profile NAME] [--arm NAME] [key=value ...]"
+    verb.add_argument(
+        "--profile", metavar="NAME", help="lay experiments/profiles/NAME.yaml over it"
+    )
+    verb.add_argument("--arm", metavar="NAME", help="lay experiments/arms/NAME.yaml over that")
+    return verb
+
+
+def add_verb(
+    verbs: argparse._SubParsersAction, run: Callable[..., None]
+) -> argparse.ArgumentParser:
+    """A verb named as the function that it runs, and explained by its docstring."""
+    line = (run.__doc__ or "").partition("\n")[0]
+    verb = verbs.add_parser(run.__name__, help=line, description=line)
+    verb.set_defaults(run=run)
+    return verb
+
+
+def add_sampling(verb: argparse.ArgumentParser) -> None:
+    """What `generate` and `edit` have in common."""
+    verb.add_argument("-o", "--output", type=Path, default=Path("out.png"), metavar="FILE")
+    verb.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
+    verb.add_argument("--steps", type=positive, help="evaluations of the generator")
+    verb.add_argument("--guidance", type=float, help="how strongly the text is followed")
+    verb.add_argument("--grid", type=positive, default=1, metavar="N", help="pictures a prompt")
+    add_model(verb)
+
+
+def add_model(verb: argparse.ArgumentParser) -> None:
+    """The folder of the ladder to use."""
+    verb.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="a trained ladder (the one that comes with the repository)",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

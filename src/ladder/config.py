@@ -1,0 +1,121 @@
+"""The one typed configuration of a run, and how it is read.
+
+`load` lays `params.yaml`, a profile, an arm and command-line arguments over one another. There is
+no second source of settings and no default in code: `params.yaml` names every key. The sections
+are imported from here: `from ladder.config import Config, Stage`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ladder.overlay import ConfigError, build, overlay, read_arguments, read_file
+from ladder.sections import (
+    Curation,
+    Dropping,
+    Evaluation,
+    Flow,
+    Foundations,
+    Model,
+    Monitor,
+    Sampling,
+    Stage,
+    Stages,
+    World,
+)
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Curation",
+    "Dropping",
+    "Evaluation",
+    "Flow",
+    "Foundations",
+    "Model",
+    "Monitor",
+    "Sampling",
+    "Stage",
+    "Stages",
+    "World",
+    "load",
+]
+
+ARM_SECTIONS = ("model", "stages", "monitor", "curation")
+"""All that an arm may change, so that two arms differ in nothing else."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a run."""
+
+    seed: int
+    """Seeds queries, connector, data order, noise, times and dropping."""
+    arm: str
+    """Which experiments/arms/<arm>.yaml is laid over the parameters."""
+    threads: int
+    """CPU threads of torch."""
+    world: World
+    curation: Curation
+    foundations: Foundations
+    model: Model
+    flow: Flow
+    stages: Stages
+    dropping: Dropping
+    monitor: Monitor
+    sampling: Sampling
+    evaluation: Evaluation
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested values, as JSON and YAML hold them; `build(Config, ...)` reads them back."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def load(
+    profile: str | None = None,
+    arm: str | None = None,
+    arguments: Sequence[str] = (),
+    root: Path = Path(),
+) -> Config:
+    """The configuration of `root/params.yaml` under a profile, an arm and `key=value` arguments.
+
+    Each layer wins over those before it and must leave a valid whole. The arm is the named one, or
+    that of an argument `arm=...`, or that of the files. Raises ConfigError, which names the layer
+    and the dotted key, and FileNotFoundError.
+    """
+    source = root / "params.yaml"
+    config = build(Config, read_file(source), str(source))
+    if profile is not None:
+        source = _named_file(root / "experiments/profiles", "profile", profile)
+        config = overlay(config, read_file(source), str(source))
+    values = read_arguments(arguments)
+    if arm is not None and values.setdefault("arm", arm) != arm:
+        raise ConfigError(f"two arms are given: {arm} and {values['arm']}")
+    config = overlay(config, {"arm": values.pop("arm", config.arm)}, "command line")
+    source = _named_file(root / "experiments/arms", "arm", config.arm)
+    changes = read_file(source)
+    for key in changes:
+        if key not in ARM_SECTIONS:
+            allowed = ", ".join(ARM_SECTIONS)
+            raise ConfigError(f"{source}: an arm may not change {key}; allowed: {allowed}")
+    return overlay(overlay(config, changes, str(source)), values, "command line")
+
+
+def _named_file(folder: Path, what: str, name: str) -> Path:
+    path = folder / f"{name}.yaml"
+    if not re.fullmatch(r"[a-z0-9_]+", name) or not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise ConfigError(f"no {what} {name!r} in {folder}; there are: {known}")
+    return path

@@ -1,0 +1,207 @@
+"""The whole: a frozen MLLM, queries, a connector and a generator, trained but for the MLLM.
+
+    prompt --MLLM, frozen--> states of the queries at N layers --connector--> N rungs
+    noisy latents --block 1 .. N, block i attends to rung i--> velocity
+
+Letters: B batch, N rungs (one a block of the generator), Q queries, NQ all of them in a row,
+D width of the MLLM, C caption channels, Z latent channels, H and W latent height and width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ModelMixin, SanaTransformer2DModel
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ladder import config
+from ladder.model.connector import Connector
+from ladder.model.generator import attach_rungs, load_part
+from ladder.model.prompts import Prompts
+from ladder.model.reference import Reference
+from ladder.model.rungs import Mixture, Taps, layer_indices
+from ladder.model.understanding import Understanding
+
+CONFIG = "config.json"
+WEIGHTS = "ladder.safetensors"
+GENERATOR = "generator"
+
+
+class Ladder(ModelMixin):
+    """Conditions each block of a generator on its own layer of an MLLM.
+
+    It is a diffusers model only so that a pipeline can save, load and move it. `state_dict` is
+    whole; what a ladder consists of beside its MLLM is `trainable_state`.
+    """
+
+    def __init__(
+        self,
+        understanding: Understanding,
+        generator: SanaTransformer2DModel,
+        taps: Taps,
+        queries: int,
+        connector_width: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Put the parts together, and draw fresh queries and a fresh connector from `seed`.
+
+        `connector_width` None is the generator's caption channels. Raises ValueError if the taps
+        were made for other parts.
+        """
+        super().__init__()
+        if taps.depth != understanding.depth:
+            raise ValueError(f"taps are for {taps.depth} layers, got {understanding.depth}")
+        channels = generator.config.caption_channels
+        self.understanding = understanding
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            drawn = torch.randn(queries, understanding.width)
+            self.connector = Connector(understanding.width, connector_width or channels, channels)
+        self.queries = nn.Parameter(drawn * understanding.embedding_std)
+        self.mixture = Mixture(taps)
+        self.generator = attach_rungs(generator, taps.blocks)
+
+    @classmethod
+    def from_foundations(
+        cls, model: config.Model, foundations: config.Foundations, seed: int
+    ) -> Ladder:
+        """A fresh ladder between pretrained parts; `seed` draws queries, connector and shuffles.
+
+        The MLLM computes in `foundations.dtype`; what is trained is float32.
+        """
+        understanding = Understanding.from_pretrained(
+            foundations.mllm, getattr(torch, foundations.dtype)
+        )
+        generator = load_part(SanaTransformer2DModel, foundations.generator, "transformer")
+        taps = layer_indices(
+            model.scheme, generator.config.num_layers, understanding.depth, model.layers, seed
+        )
+        return cls(understanding, generator, taps, model.queries, model.connector_width, seed)
+
+    @property
+    def taps(self) -> Taps:
+        """The layers that feed the blocks."""
+        return self.mixture.taps
+
+    def conditions(self, prompts: Prompts) -> Float[Tensor, "B NQ C"]:
+        """What the generator attends to: for each prompt its N rungs of Q tokens in a row."""
+        states = self.understanding.rungs(prompts, self.queries, self.taps)
+        rungs = self.connector(self.mixture(states.to(self.queries.dtype)))
+        return rungs.transpose(0, 1).flatten(1, 2)
+
+    def velocity(
+        self,
+        latents: Float[Tensor, "B Z H W"],
+        timesteps: Float[Tensor, " B"],
+        conditions: Float[Tensor, "B NQ C"],
+    ) -> Float[Tensor, "B Z H W"]:
+        """The velocity at noisy `latents`; `timesteps` are 1000 s, as schedulers count them."""
+        return self.generator(
+            latents,
+            encoder_hidden_states=conditions,
+            timestep=timesteps * self.generator.config.timestep_scale,
+        ).sample
+
+    def forward(
+        self,
+        latents: Float[Tensor, "B Z H W"],
+        timesteps: Float[Tensor, " B"],
+        prompts: Prompts,
+    ) -> Float[Tensor, "B Z H W"]:
+        """The velocity at noisy `latents` (time 1000 s) for `prompts`."""
+        return self.velocity(latents, timesteps, self.conditions(prompts))
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the generator's blocks in the backward pass: less memory, more time."""
+        self.generator.enable_gradient_checkpointing()
+
+    def disable_gradient_checkpointing(self) -> None:
+        """Keep all activations again."""
+        self.generator.disable_gradient_checkpointing()
+
+    def named_trainables(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and values of all that is trained: everything but the MLLM."""
+        return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """All that is trained: queries, connector, generator, and weights of a learned mixture."""
+        return [value for _, value in self.named_trainables()]
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """The state of everything but the MLLM."""
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if not name.startswith("understanding.")
+        }
+
+    def load_trainable_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `trainable_state` gave; missing or unexpected keys raise ValueError."""
+        _check_keys(self.trainable_state(), state)
+        self.load_state_dict(state, strict=False)
+
+    def save_pretrained(self, save_directory: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write queries, connector and generator to a folder, and the MLLM by reference.
+
+        `dtype` is that of the stored weights; None leaves them as they are.
+        """
+        folder = Path(save_directory)
+        (folder / GENERATOR).mkdir(parents=True, exist_ok=True)
+        own, generator = {}, {}
+        for name, value in self.trainable_state().items():
+            part = generator if name.startswith("generator.") else own
+            part[name.removeprefix("generator.")] = value.to(dtype or value.dtype).contiguous()
+        save_file(own, folder / WEIGHTS)
+        save_file(generator, folder / GENERATOR / SAFETENSORS_WEIGHTS_NAME, {"format": "pt"})
+        self.generator.save_config(folder / GENERATOR)
+        settings = {
+            "taps": asdict(self.taps),
+            "queries": len(self.queries),
+            "connector_width": self.connector[0].out_features,
+            "mllm": self.understanding.reference.as_dict(folder),
+        }
+        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Path | str, torch_dtype: torch.dtype | None = None, **_: Any
+    ) -> Ladder:
+        """Load a saved ladder and the MLLM it names, all in `torch_dtype` (default float32).
+
+        A pipeline passes diffusers' other loading options too; they have no meaning here. Raises
+        ValueError if the MLLM isn't the one the ladder was trained on, or keys don't match.
+        """
+        folder, dtype = Path(folder), torch_dtype or torch.float32
+        settings = json.loads((folder / CONFIG).read_text())
+        taps = Taps(**settings["taps"] | {"layers": tuple(settings["taps"]["layers"])})
+        reference = Reference.read(settings["mllm"], folder)
+        generator = load_part(SanaTransformer2DModel, folder, GENERATOR, dtype)
+        ladder = cls(
+            Understanding.from_pretrained(reference, dtype),
+            generator,
+            taps,
+            settings["queries"],
+            settings["connector_width"],
+        )
+        nn.Module.to(ladder, dtype)  # diffusers' own `to` warns of parts kept in float32: of none
+        own = load_file(folder / WEIGHTS)
+        own |= {f"{GENERATOR}.{name}": value for name, value in generator.state_dict().items()}
+        ladder.load_trainable_state(own)
+        return ladder
+
+
+def _check_keys(expected: Iterable[str], found: Iterable[str]) -> None:
+    missing, unexpected = set(expected) - set(found), set(found) - set(expected)
+    if missing or unexpected:
+        raise ValueError(
+            "the keys of a ladder's state must match, got "
+            f"missing {sorted(missing)}, unexpected {sorted(unexpected)}"
+        )

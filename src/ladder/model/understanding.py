@@ -1,0 +1,235 @@
+"""The frozen MLLM: it reads the prompt, carries the queries past it, and still answers questions.
+
+Attention is causal, so the prompt's states don't depend on the queries. The prompt therefore runs
+once, without gradient, into a key/value cache; only the queries run with gradient, and both only
+through the layers that the ladder taps. The outcome is that of one forward over all tokens.
+
+Letters: B batch, T prompt tokens, Q queries, D width, K states read, S tokens of a pass,
+R all tokens so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor, nn
+from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration, TextIteratorStreamer
+from transformers.masking_utils import create_causal_mask
+
+from ladder.model.prompts import LADDER, QUESTION, Prompter, Prompts
+from ladder.model.reference import Reference
+from ladder.model.rungs import NORM, Layer, Taps
+
+
+class Understanding(nn.Module):
+    """A frozen Qwen2.5-VL: without gradient, always in eval mode, untouched."""
+
+    def __init__(
+        self,
+        mllm: Qwen2_5_VLForConditionalGeneration,
+        prompter: Prompter,
+        reference: Reference,
+    ) -> None:
+        super().__init__()
+        if mllm.model.language_model.has_sliding_layers:
+            raise ValueError("the MLLM must attend to the whole prompt, got sliding-window layers")
+        self.mllm = mllm.requires_grad_(False).eval()
+        self.prompter = prompter
+        self.reference = reference
+        self._attention = mllm.config._attn_implementation
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Reference, dtype: torch.dtype = torch.float32
+    ) -> Understanding:
+        """Load a folder, or an id on the hub (`id` or `id@revision`), to compute in `dtype`.
+
+        Raises ValueError when weights are missing or left over.
+        """
+        reference = source if isinstance(source, Reference) else Reference.of(source)
+        mllm, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            reference.folder, dtype=dtype, output_loading_info=True
+        )
+        wrong = {kind: sorted(keys) for kind, keys in report.items() if keys}
+        if wrong:
+            raise ValueError(f"the weights in {reference.folder} must fit the MLLM, got {wrong}")
+        return cls(mllm, Prompter.from_pretrained(reference.folder), reference)
+
+    @property
+    def depth(self) -> int:
+        """L, the layers of the language model."""
+        return len(self.mllm.model.language_model.layers)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.mllm.config.text_config.hidden_size
+
+    @property
+    def embedding_std(self) -> float:
+        """The scale of the token embeddings, and so that of a fresh query."""
+        return self.mllm.get_input_embeddings().weight.float().std().item()
+
+    def train(self, mode: bool = True) -> Understanding:
+        """Stays in eval mode, whatever `mode` says."""
+        return super().train(False)
+
+    def prepare(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Prompts:
+        """The ladder's prompts for B texts with their pictures: see `Prompter.prepare`."""
+        return self.prompter.prepare(texts, images, LADDER)
+
+    def rungs(
+        self, prompts: Prompts, queries: Float[Tensor, "Q D"], taps: Taps
+    ) -> Float[Tensor, "K B Q D"]:
+        """The states of the queries after each prompt, at the K layers of `taps`.
+
+        Only `taps.highest` layers run. The gradient reaches the queries and nothing else.
+        """
+        self._choose_attention(queries.device)
+        cache = DynamicCache(config=self.mllm.config.text_config)
+        with torch.no_grad():
+            mask = self._read(prompts, cache, taps.highest)
+        first = prompts.position_ids.amax((0, 2))[:, None] + 1
+        positions = first + torch.arange(len(queries), device=first.device)
+        states = self._run(
+            queries.to(self.mllm.dtype).expand(len(prompts), -1, -1),
+            positions.expand(3, -1, -1),
+            torch.cat([mask, torch.ones_like(positions)], dim=1),
+            cache,
+            taps.highest,
+            keep={self.depth if layer == NORM else layer for layer in taps.layers},
+        )
+        if NORM in taps.layers:
+            states[NORM] = self.mllm.model.language_model.norm(states[self.depth])
+        return torch.stack([states[layer] for layer in taps.layers])
+
+    def ask(self, image: Image.Image | None, question: str, max_tokens: int = 256) -> str:
+        """The MLLM's greedy answer to a question about a picture, or about none."""
+        return self.ask_all([image], [question], max_tokens)[0]
+
+    def ask_all(
+        self,
+        images: Sequence[Image.Image | None],
+        questions: Sequence[str],
+        max_tokens: int = 256,
+    ) -> list[str]:
+        """The answers to B questions, each about its own picture, found in one batch."""
+        inputs = self._question_inputs(images, questions)
+        answers = self._generate(inputs, max_tokens)[:, inputs["input_ids"].shape[1] :]
+        return self.prompter.tokenizer.batch_decode(answers, skip_special_tokens=True)
+
+    def stream(
+        self, image: Image.Image | None, question: str, max_tokens: int = 256
+    ) -> Iterator[str]:
+        """The answer of `ask` piece by piece, as it is found."""
+        inputs = self._question_inputs([image], [question])
+        streamer = TextIteratorStreamer(
+            self.prompter.tokenizer, skip_prompt=True, skip_special_tokens=True
+        )
+        with ThreadPoolExecutor(1) as worker:
+            answer = worker.submit(self._generate, inputs, max_tokens, streamer)
+            # However generation ends, the reader is let go; an error is raised after it.
+            answer.add_done_callback(lambda _: streamer.on_finalized_text("", stream_end=True))
+            yield from (piece for piece in streamer if piece)
+            answer.result()
+
+    def _choose_attention(self, device: torch.device) -> None:
+        """Eager attention on CPUs, where the backward of fused kernels is 3x slower in bfloat16."""
+        wanted = "eager" if device.type == "cpu" else self._attention
+        if self.mllm.config._attn_implementation != wanted:
+            self.mllm.set_attn_implementation(wanted)
+
+    def _read(self, prompts: Prompts, cache: DynamicCache, layers: int) -> Int[Tensor, "B T"]:
+        """Run the prompts into the cache; returns which of the T tokens in it count.
+
+        What all of them begin with runs once and comes first, the padding after it: of a row with
+        n tokens, the last n - shared stay where they are.
+        """
+        shared, mask = prompts.shared, prompts.attention_mask
+        embedded, positions = self._embedded(prompts), prompts.position_ids
+        if shared:
+            longest = int(mask.sum(1).argmax())
+            row = slice(longest, longest + 1)
+            self._run(
+                embedded[row, :shared],
+                positions[:, row, :shared],
+                mask[row, :shared],
+                cache,
+                layers,
+            )
+            cache.batch_repeat_interleave(len(prompts))
+            mask = torch.cat([torch.ones_like(mask[:, :shared]), mask[:, :-shared]], dim=1)
+        self._run(embedded[:, shared:], positions[:, :, shared:], mask, cache, layers)
+        return mask
+
+    def _run(
+        self,
+        states: Float[Tensor, "B S D"],
+        positions: Int[Tensor, "3 B S"],
+        mask: Int[Tensor, "B R"],
+        cache: DynamicCache,
+        layers: int,
+        keep: Collection[int] = (),
+    ) -> dict[Layer, Float[Tensor, "B S D"]]:
+        """The states after the layers `keep` of S tokens that follow those in the cache.
+
+        The first `layers` layers run; the cache grows by the S tokens, to R.
+        """
+        model = self.mllm.model.language_model
+        rotary = model.rotary_emb(states, positions)
+        attention = create_causal_mask(
+            config=model.config, inputs_embeds=states, attention_mask=mask, cache=cache
+        )
+        kept = {0: states} if 0 in keep else {}
+        for index, layer in enumerate(model.layers[:layers], start=1):
+            states = layer(
+                states, attention_mask=attention, position_embeddings=rotary, cache=cache
+            )
+            if index in keep:
+                kept[index] = states
+        return kept
+
+    def _embedded(self, prompts: Prompts) -> Float[Tensor, "B T D"]:
+        tokens = self.mllm.get_input_embeddings()(prompts.input_ids)
+        if prompts.pixel_values is None:
+            return tokens
+        features = self.mllm.get_image_features(prompts.pixel_values, prompts.image_grid_thw)
+        visual = torch.cat(features.pooler_output).to(tokens.dtype)
+        places = prompts.input_ids == self.prompter.image_token
+        return tokens.masked_scatter(places[..., None], visual)
+
+    def _question_inputs(
+        self, images: Sequence[Image.Image | None], questions: Sequence[str]
+    ) -> dict[str, Any]:
+        pictures = [[] if image is None else [image] for image in images]
+        prompts = self.prompter.prepare(questions, pictures, QUESTION).to(self.mllm.device)
+        inputs = {
+            "input_ids": prompts.input_ids,
+            "attention_mask": prompts.attention_mask,
+            # Without these, transformers silently falls back to one-dimensional positions.
+            "mm_token_type_ids": (prompts.input_ids == self.prompter.image_token).int(),
+        }
+        if prompts.pixel_values is not None:
+            inputs["pixel_values"] = prompts.pixel_values
+            inputs["image_grid_thw"] = prompts.image_grid_thw
+        return inputs
+
+    def _generate(
+        self,
+        inputs: dict[str, Any],
+        max_tokens: int,
+        streamer: TextIteratorStreamer | None = None,
+    ) -> Int[Tensor, "B R"]:
+        self._choose_attention(self.mllm.device)
+        try:
+            return self.mllm.generate(
+                **inputs, do_sample=False, max_new_tokens=max_tokens, streamer=streamer
+            )
+        finally:
+            # transformers leaves the positions of its last call on the model; ours is stateless.
+            self.mllm.model.rope_deltas = None

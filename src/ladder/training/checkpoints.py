@@ -1,0 +1,93 @@
+"""The one checkpoint of a running stage: to go on after an interruption, and to go back to.
+
+A file holds what Lightning restores (trained weights, moments, schedule, position, monitor) with
+the averaged weights and the configuration. It is written only after a step that was taken, so that
+the last one is always good, and is removed when the stage is finished.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from ladder.training.monitor import took_step
+
+CONFIG = "config"
+"""Key of the configuration in a checkpoint."""
+
+
+class Checkpoints(Checkpoint):
+    """Writes `path` at the start and after every `every` steps, and restores it.
+
+    `config` are the settings that the run depends on. Errors: `path` exists and has other ones.
+    """
+
+    def __init__(self, path: Path, every: int, config: dict[str, Any]) -> None:
+        self.path = path
+        self.every = every
+        self.config = config
+        self.step = 0
+        """The step that training goes on from."""
+        self._seen = 0
+        if path.exists():
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            require_same(config, found[CONFIG], f"{path} (remove it to begin this stage anew)")
+            self.step = found["global_step"]
+
+    def resume(self) -> Path | None:
+        """What an interrupted run left, if it did."""
+        return self.path if self.path.exists() else None
+
+    def go_back(self, trainer: Trainer) -> None:
+        """Restore weights, averages and moments; the position, and so the data, goes on.
+
+        The optimizer's learning rates are the checkpoint's until the schedule sets them, which
+        Lightning has it do after each step.
+        """
+        checkpoint = trainer.strategy.load_checkpoint(self.path, weights_only=True)
+        trainer.lightning_module.on_load_checkpoint(checkpoint)
+        trainer.strategy.load_model_state_dict(checkpoint)
+        trainer.strategy.load_optimizer_state_dict(checkpoint)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seen = trainer.global_step
+        if trainer.global_step == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        step = trainer.global_step
+        if step > self._seen and step % self.every == 0 and took_step(trainer.optimizers[0]):
+            trainer.save_checkpoint(self.path)
+        self._seen = step
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[CONFIG] = self.config
+
+
+def require_same(expected: dict[str, Any], found: dict[str, Any], source: str) -> None:
+    """Raise ValueError, naming the dotted keys, unless two nested configurations are equal."""
+    ours, theirs = flattened(expected), flattened(found)
+    differing = [
+        f"{key} {theirs.get(key, 'absent')} instead of {ours.get(key, 'absent')}"
+        for key in sorted(ours | theirs)
+        if ours.get(key, "absent") != theirs.get(key, "absent")
+    ]
+    if differing:
+        raise ValueError(f"{source} must be of this configuration, but has {'; '.join(differing)}")
+
+
+def flattened(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flattened(value, f"{path}{name}.")
+        else:
+            flat[f"{path}{name}"] = value
+    return flat

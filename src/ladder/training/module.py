@@ -1,0 +1,136 @@
+"""One training step of a ladder, its optimizer and schedule, as a Lightning module.
+
+What is random in a step depends only on (seed, stage, rank, step, micro-step): ranks draw apart,
+and a resumed run draws what it would have drawn.
+
+Letters: none but those of `ladder.model.ladder`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import xxhash
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from ladder import flow
+from ladder.config import Flow, Stage
+from ladder.data.loading import Batch
+from ladder.model.ladder import Ladder
+from ladder.training.average import WeightAverage
+from ladder.training.monitor import took_step
+
+BETAS = (0.9, 0.999)
+"""Of AdamW, as in the paper."""
+AVERAGE = "average"
+"""Key of the averaged weights in a checkpoint."""
+
+
+class LadderModule(LightningModule):
+    """Trains `ladder` on rectified flow; the average of its weights is what comes out.
+
+    Its state is that of what is trained: the frozen MLLM is in no checkpoint.
+    """
+
+    def __init__(self, ladder: Ladder, stage: Stage, flow: Flow, name: str, seed: int) -> None:
+        """`name` of the stage and `seed` choose the noise and the times."""
+        super().__init__()
+        self.ladder = ladder
+        self.stage, self.flow, self.name, self.seed = stage, flow, name, seed
+        self.average = WeightAverage(ladder.trainable_parameters(), stage.ema)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """The mean squared error of the velocity at one random time a sample."""
+        # Drawn on the CPU, so that the noise is the same on every device.
+        generator = torch.Generator().manual_seed(
+            step_seed(
+                self.seed,
+                self.name,
+                self.global_rank,
+                self.global_step,
+                batch_idx % self.stage.accumulate,
+            )
+        )
+        latents = batch.latents
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        s = flow.times(len(latents), self.flow.shift, generator).to(latents.device)
+        noisy = flow.noisy(latents, noise, s).to(self.ladder.queries.dtype)
+        velocity = self.ladder(noisy, s * flow.TIMESTEPS, batch.prompts)
+        return flow.loss(velocity, latents, noise)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW; matrices and kernels decay, vectors, norms and queries don't."""
+        decayed = {True: [], False: []}
+        for name, value in self.ladder.named_trainables():
+            decayed[value.ndim > 1 and decays(name)].append(value)
+        optimizer = AdamW(
+            [
+                {"params": decayed[True], "weight_decay": self.stage.weight_decay},
+                {"params": decayed[False], "weight_decay": 0.0},
+            ],
+            lr=self.stage.lr,
+            betas=BETAS,
+        )
+        schedule = LambdaLR(optimizer, lambda step: rate(step, self.stage) / self.stage.lr)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.log("lr", optimizer.param_groups[0]["lr"])
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any) -> None:
+        """The step, and the average after it; a skipped step leaves the average alone."""
+        super().optimizer_step(epoch, batch_idx, optimizer, *args)
+        if took_step(optimizer):
+            self.average.update()
+
+    def on_fit_start(self) -> None:
+        self.average.to(self.device)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """What is trained."""
+        return self.ladder.trainable_state()
+
+    def load_state_dict(self, state_dict: dict[str, Tensor], *args: Any, **kwargs: Any) -> None:
+        """Take over such a state. Errors: missing or unexpected keys."""
+        self.ladder.load_trainable_state(state_dict)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[AVERAGE] = self.average.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.average.load(checkpoint[AVERAGE])
+
+
+def rate(step: int, stage: Stage) -> float:
+    """The learning rate of step 0, 1, ..: linear warm-up to `lr`, then a cosine to `final_lr`.
+
+    The warm-up's first step is made at lr / warmup, the last step of all at `final_lr`.
+    """
+    if step < stage.warmup:
+        return stage.lr * (step + 1) / stage.warmup
+    progress = (step - stage.warmup) / max(stage.steps - 1 - stage.warmup, 1)
+    cosine = (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    return stage.final_lr + (stage.lr - stage.final_lr) * cosine
+
+
+def step_seed(seed: int, stage: str, rank: int, step: int, micro: int) -> int:
+    """Seeds noise and times of one micro-batch; a hash, so that neighbours have nothing in common.
+
+    torch.Generator takes 63 bits.
+    """
+    return xxhash.xxh64_intdigest(f"{seed} {stage} {rank} {step} {micro}".encode()) >> 1
+
+
+def decays(name: str) -> bool:
+    """Whether a parameter of more than one dimension is subject to weight decay."""
+    return not name.endswith(("queries", "scale_shift_table"))

@@ -1,0 +1,173 @@
+"""The gradient monitor: judges every step before it is taken, and skips or undoes bad ones.
+
+It runs in `on_before_optimizer_step`, which Lightning calls once a step: after the last micro-batch
+and the reduction over ranks, before clipping. On a skip the gradients become None, so the optimizer
+leaves weights, moments and weight decay alone; the schedule and the data go on. When the patience
+ends, the last checkpoint's weights and moments come back and the data still goes on, so nothing bad
+is met twice; after too many of those the run stops. Other callbacks see by `took_step` what
+happened.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ladder.config import Monitor
+from ladder.training.judges import State, Verdict, judge
+
+__all__ = ["DivergedError", "GradientMonitor", "State", "Verdict", "judge", "took_step"]
+
+log = logging.getLogger(__name__)
+
+
+class DivergedError(RuntimeError):
+    """Training goes bad again and again, from its last good checkpoint too."""
+
+
+class GradientMonitor(Callback):
+    """Applies `judge` to a training, with skips, returns to a checkpoint, and an end.
+
+    `events` gets a line of JSON for each step that wasn't taken: step, loss, norm (null where not
+    finite), verdict ("skip", "go back" or "stop"), reason, and the keys of the step's samples on
+    all ranks. `go_back` restores the last checkpoint. Raises DivergedError when the patience ends
+    for the (`config.rollbacks` + 1)th time.
+    """
+
+    def __init__(self, config: Monitor, events: Path, go_back: Callable[[Trainer], None]) -> None:
+        self.config = config
+        self.events = events
+        self.go_back = go_back
+        self.state = State()
+        self.rollbacks = 0
+        self.skipped = 0
+        """Steps of the run that weren't taken."""
+        self._losses: list[Tensor] = []
+        self._keys: list[str] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses strategies under which a skip would do nothing."""
+        if self.config.judge != "off" and isinstance(
+            trainer.strategy, DeepSpeedStrategy | FSDPStrategy
+        ):
+            raise ValueError(
+                "monitor.judge must be off where gradients are hidden or sharded, "
+                f"as {type(trainer.strategy).__name__} does; got {self.config.judge}"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drops the events after the checkpoint that training goes on from."""
+        if trainer.is_global_zero:
+            self.events.parent.mkdir(parents=True, exist_ok=True)
+            lines = self.events.read_text().splitlines() if self.events.exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] < trainer.global_step]
+            self.events.write_text("".join(f"{line}\n" for line in kept))
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._keys += getattr(batch, "keys", [])
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        # Already divided by the number of micro-batches, so the step's loss is the sum.
+        self._losses.append(loss.detach())
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        loss, norm = reduced(trainer, torch.stack(self._losses).sum(), optimizer)
+        verdict = judge(loss, norm, self.state, self.config)
+        self.state = verdict.state
+        if not verdict.take:
+            optimizer.zero_grad(set_to_none=True)
+            self.skipped += 1
+            self._respond(trainer, verdict, loss, norm)
+        measured = {"loss": loss, "norm": norm, "skipped": float(not verdict.take)}
+        finite = {name: value for name, value in measured.items() if math.isfinite(value)}
+        pl_module.log_dict(finite)
+        self._losses, self._keys = [], []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "state": asdict(self.state),
+            "rollbacks": self.rollbacks,
+            "skipped": self.skipped,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.state = State(**state_dict["state"])
+        self.rollbacks, self.skipped = state_dict["rollbacks"], state_dict["skipped"]
+
+    def _respond(self, trainer: Trainer, verdict: Verdict, loss: float, norm: float) -> None:
+        """Record a skip; where it was one too many, go back or stop."""
+        answer = "skip"
+        if verdict.exhausted:
+            answer = "go back" if self.rollbacks < self.config.rollbacks else "stop"
+        event = {
+            "step": trainer.global_step,
+            "loss": loss if math.isfinite(loss) else None,
+            "norm": norm if math.isfinite(norm) else None,
+            "verdict": answer,
+            "reason": verdict.reason,
+            "keys": gathered(trainer, self._keys),
+        }
+        if trainer.is_global_zero:
+            with self.events.open("a") as file:
+                file.write(json.dumps(event, allow_nan=False) + "\n")
+        text = f"step {trainer.global_step}: {verdict.reason}; {answer}"
+        log.warning(text)
+        if answer == "stop":
+            raise DivergedError(
+                f"{self.config.patience} skips in a row, and going back {self.rollbacks} times "
+                f"didn't help; last at {text}; the steps are in {self.events}"
+            )
+        if answer == "go back":
+            self.rollbacks += 1
+            self.go_back(trainer)
+
+
+def took_step(optimizer: Optimizer) -> bool:
+    """Whether the optimizer's last step was made: a skipped one has no gradients."""
+    return any(
+        value.grad is not None for group in optimizer.param_groups for value in group["params"]
+    )
+
+
+def reduced(trainer: Trainer, loss: Tensor, optimizer: Optimizer) -> tuple[float, float]:
+    """Loss and gradient norm as means over the ranks, so that all of them judge alike.
+
+    Under DDP the gradients are equal on all ranks already, and so is their norm.
+    """
+    gradients = [
+        value.grad
+        for group in optimizer.param_groups
+        for value in group["params"]
+        if value.grad is not None
+    ]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    both = torch.stack([loss.float(), norm.float()])
+    loss, norm = trainer.strategy.reduce(both, reduce_op="mean").tolist()
+    return loss, norm
+
+
+def gathered(trainer: Trainer, keys: list[str]) -> list[str]:
+    """The keys of all ranks, which must all call this."""
+    if trainer.world_size == 1:
+        return keys
+    everyone: list[list[str]] = [[] for _ in range(trainer.world_size)]
+    torch.distributed.all_gather_object(everyone, keys)
+    return [key for rank in everyone for key in rank]

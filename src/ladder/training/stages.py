@@ -1,0 +1,178 @@
+"""A stage of training from beginning to end: t2i, then ti2i, then finetune.
+
+Stages differ in their data and settings only. Each takes the ladder of the one before (the first
+takes the foundations) and leaves its own in RUNS/<arm>-<seed>/<stage>:
+
+ladder/         the outcome: averaged weights, and in training.json the settings they depend on
+dvclive/        loss, norm, skipped and lr of every step, for DVC's plots; sample grids
+tensorboard/    the same, to watch
+samples/        grids of fixed prompts from fixed noise
+events.jsonl    the steps that the monitor didn't let pass
+last.ckpt       only while the stage runs: an interrupted stage goes on from it, bit for bit
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from ladder.config import Config, Stage
+from ladder.data.loading import LadderData
+from ladder.model.ladder import Ladder
+from ladder.pipeline import LadderPipeline
+from ladder.training.checkpoints import Checkpoints, require_same
+from ladder.training.grids import Grids, fixed_prompts
+from ladder.training.loggers import loggers
+from ladder.training.module import LadderModule
+from ladder.training.monitor import GradientMonitor
+from ladder.training.progress import StepBar
+
+StageName = Literal["t2i", "ti2i", "finetune"]
+
+STAGES: tuple[StageName, ...] = ("t2i", "ti2i", "finetune")
+"""In their order."""
+CHECKPOINT = "last.ckpt"
+SETTINGS = "training.json"
+"""In the folder of a trained ladder: the settings that it depends on."""
+INDEPENDENT = ("threads", "sampling", "evaluation")
+"""Sections of the configuration that don't change which ladder is trained."""
+
+
+def run_stage(
+    config: Config,
+    stage: StageName,
+    encoded: Path = Path("data/encoded"),
+    runs: Path = Path("runs"),
+    export: Path | None = None,
+) -> Path:
+    """Train one stage, or finish it if it was interrupted; returns the folder of its ladder.
+
+    `export` names a second folder, which gets the whole pipeline in bfloat16, ready to draw. A
+    stage of 0 steps passes on the ladder that it got. Errors: ValueError for what an earlier stage
+    or an interrupted run left under other settings (naming the keys), DivergedError when the
+    monitor gives up.
+    """
+    torch.set_num_threads(config.threads)
+    folder = runs / f"{config.arm}-{config.seed}" / stage
+    depends = settings(config, stage)
+    ladder = starting_ladder(config, stage, folder.parent)
+    if stage_of(config, stage).steps:
+        train(config, stage, ladder, encoded, folder)
+    save(ladder, folder / "ladder", depends)
+    if export is not None:
+        export_pipeline(config, ladder, export)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return folder / "ladder"
+
+
+def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folder: Path) -> None:
+    """Train `ladder` in place by `stage`, or finish it from the checkpoint in `folder`."""
+    chosen = stage_of(config, stage)
+    checkpoints = Checkpoints(folder / CHECKPOINT, chosen.checkpoint_every, settings(config, stage))
+    if not checkpoints.step:
+        clear(folder)
+    quiet()
+    module = LadderModule(ladder, chosen, config.flow, stage, config.seed)
+    data = LadderData(
+        encoded, stage, chosen, config.dropping, config.seed, ladder.understanding.prepare
+    )
+    monitor = GradientMonitor(config.monitor, folder / "events.jsonl", checkpoints.go_back)
+    trainer = Trainer(
+        max_steps=chosen.steps,
+        accumulate_grad_batches=chosen.accumulate,
+        gradient_clip_val=chosen.clip,
+        precision=chosen.precision,
+        deterministic=True,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,
+        logger=loggers(folder, checkpoints.step),
+        callbacks=[
+            monitor,
+            Grids(
+                LadderPipeline.from_ladder(ladder, config.foundations, config.sampling),
+                fixed_prompts(encoded, [*chosen.mixture]),
+                chosen.sample_every,
+                config.sampling,
+                config.seed,
+                folder / "samples",
+            ),
+            StepBar(stage, monitor),
+            checkpoints,
+        ],
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    ladder.train()  # all but the MLLM, which stays as it is
+    trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
+    module.average.apply()
+    ladder.eval()
+
+
+def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
+    """What `stage` begins with: the foundations, or the ladder of the stage before it in `run`."""
+    if stage == STAGES[0]:
+        return Ladder.from_foundations(config.model, config.foundations, config.seed)
+    before = STAGES[STAGES.index(stage) - 1]
+    folder = run / before / "ladder"
+    if not (folder / SETTINGS).is_file():
+        raise ValueError(f"{folder} must hold a ladder; `ladder train {before}` writes it")
+    require_same(settings(config, before), json.loads((folder / SETTINGS).read_text()), str(folder))
+    ladder = Ladder.from_pretrained(folder)
+    ladder.understanding.to(getattr(torch, config.foundations.dtype))
+    return ladder
+
+
+def settings(config: Config, stage: StageName) -> dict[str, Any]:
+    """The part of the configuration on which the ladder of `stage` depends."""
+    values = config.as_dict()
+    later = STAGES[STAGES.index(stage) + 1 :]
+    values["stages"] = {name: values["stages"][name] for name in STAGES if name not in later}
+    return {name: value for name, value in values.items() if name not in INDEPENDENT}
+
+
+def stage_of(config: Config, stage: StageName) -> Stage:
+    """The settings of one stage."""
+    return getattr(config.stages, stage)
+
+
+@rank_zero_only
+def save(ladder: Ladder, folder: Path, depends: dict[str, Any]) -> None:
+    """Write a ladder and the settings that it depends on."""
+    ladder.save_pretrained(folder)
+    (folder / SETTINGS).write_text(json.dumps(depends, indent=2) + "\n")
+
+
+@rank_zero_only
+def export_pipeline(config: Config, ladder: Ladder, folder: Path) -> None:
+    """Write the pipeline around `ladder`, which is bfloat16 afterwards."""
+    pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
+    pipeline.to(torch.bfloat16).save_pretrained(folder)
+
+
+@rank_zero_only
+def clear(folder: Path) -> None:
+    """Remove what an earlier run of a stage left, so that nothing of it is mixed with this one."""
+    for name in ("ladder", "dvclive", "tensorboard", "samples"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    (folder / "events.jsonl").unlink(missing_ok=True)
+
+
+def quiet() -> None:
+    """Silence what Lightning says of every run, and three warnings that don't apply.
+
+    Batches are cheap to assemble, so no worker is needed; the position in the data is restored by
+    LadderData, though not by its loader; and the MLLM is in eval mode by design.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", r".*module\(s\) in eval mode.*")

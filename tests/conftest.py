@@ -1,0 +1,48 @@
+"""Set up for every test: offline, one thread, and shapes and types checked at run time.
+
+The import hook checks the annotations of every function of `ladder`, shapes of tensors included,
+against what is passed and returned. It must be installed before any of its modules is imported,
+so nothing here may import `ladder` at the top. The product itself runs unchecked.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+torch.set_num_threads(1)
+# PEP 484's tower: an int may stand where a float is asked for, as type checkers have it.
+install_import_hook("ladder", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Recorded outputs of the published code, which lie beside some checkouts."""
+    folder = ROOT.parent / "shared/golden"
+    if not folder.is_dir():
+        pytest.skip(f"no golden files at {folder}")
+    return folder
+
+
+@pytest.fixture
+def config(root: Path):
+    """The configuration as shipped: params.yaml with the arm it names."""
+    from ladder.config import load
+
+    return load(root=root)

@@ -1,0 +1,225 @@
+"""The frozen MLLM: its rungs and its answers are those of transformers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.tiny import MLLM_LAYERS, MLLM_WIDTH, tiny_mllm, tiny_picture
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+
+from ladder.model.rungs import Taps
+from ladder.model.understanding import Understanding
+
+EVERYTHING = Taps(
+    "list", (*range(MLLM_LAYERS + 1), "norm"), blocks=MLLM_LAYERS + 2, depth=MLLM_LAYERS
+)
+TEXTS = ["a red circle left of a blue star", "make it blue", "", "put both together"]
+PICTURES = [[], [tiny_picture(0)], [], [tiny_picture(1, (64, 16)), tiny_picture(2)]]
+
+
+@pytest.fixture(scope="module")
+def understanding(foundations):
+    return Understanding.from_pretrained(str(foundations / "mllm"))
+
+
+@pytest.fixture(scope="module")
+def stock(foundations):
+    """What transformers loads from the same folder, untouched by us."""
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(foundations / "mllm").eval()
+
+
+@pytest.fixture
+def queries():
+    torch.manual_seed(1)
+    return torch.nn.Parameter(0.1 * torch.randn(5, MLLM_WIDTH))
+
+
+def stock_states(stock, prompts, queries):
+    """All states at the queries of one stock forward, in which they are rows of the embedding.
+
+    transformers finds the positions itself. Its last state is normalised; a hook gets the raw one.
+    """
+    mllm = copy.deepcopy(stock)
+    vocabulary, count = mllm.config.text_config.vocab_size, len(queries)
+    mllm.resize_token_embeddings(vocabulary + count, mean_resizing=False)
+    rows = torch.cat([stock.get_input_embeddings().weight.detach(), queries])
+    mllm.get_input_embeddings().weight = torch.nn.Parameter(rows.detach())
+    raw = []
+    mllm.model.language_model.layers[-1].register_forward_hook(lambda *call: raw.append(call[2]))
+    batch = len(prompts)
+    ids = torch.arange(vocabulary, vocabulary + count).expand(batch, -1)
+    ids = torch.cat([prompts.input_ids, ids], dim=1)
+    states = mllm(
+        input_ids=ids,
+        attention_mask=torch.cat(
+            [prompts.attention_mask, torch.ones(batch, count, dtype=torch.long)], dim=1
+        ),
+        mm_token_type_ids=(ids == mllm.config.image_token_id).int(),
+        pixel_values=prompts.pixel_values,
+        image_grid_thw=prompts.image_grid_thw,
+        output_hidden_states=True,
+        use_cache=False,
+    ).hidden_states
+    states = torch.stack([*states[:-1], raw[0], states[-1]])[:, :, -count:]
+    return states, mllm.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("chosen", [[0], [1], [3], [0, 2], [0, 0], [1, 3], [0, 1, 2, 3]])
+def test_every_state_is_that_of_one_stock_forward(understanding, stock, queries, chosen):
+    """Layers 0 .. L, L before the norm, and the norm; left padding, with and without pictures."""
+    prompts = understanding.prepare([TEXTS[i] for i in chosen], [PICTURES[i] for i in chosen])
+    expected, _ = stock_states(stock, prompts, queries)
+    states = understanding.rungs(prompts, queries, EVERYTHING)
+    assert states.shape == (MLLM_LAYERS + 2, len(chosen), 5, MLLM_WIDTH)
+    assert expected.std(dim=(1, 2, 3)).min() > 0.05
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(states[-1], states[-2], atol=0.1)
+
+
+def test_the_gradient_of_the_queries_is_that_of_one_stock_forward(understanding, stock, queries):
+    prompts = understanding.prepare(TEXTS, PICTURES)
+    expected, embedding = stock_states(stock, prompts, queries)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected * weights).sum().backward()
+    (understanding.rungs(prompts, queries, EVERYTHING) * weights).sum().backward()
+    reference = embedding.grad[-len(queries) :]
+    assert (queries.grad - reference).norm() < 1e-4 * reference.norm()
+
+
+def test_a_batch_equals_its_single_prompts(understanding, queries):
+    batch = understanding.rungs(understanding.prepare(TEXTS, PICTURES), queries, EVERYTHING)
+    for index, (text, pictures) in enumerate(zip(TEXTS, PICTURES, strict=True)):
+        single = understanding.prepare([text], [pictures])
+        states = understanding.rungs(single, queries, EVERYTHING)
+        torch.testing.assert_close(batch[:, index], states[:, 0], atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_said_matters_from_layer_one_on(understanding, queries):
+    prompts = understanding.prepare(["a red circle", "two pink hearts"], [[], []])
+    difference = understanding.rungs(prompts, queries, EVERYTHING).diff(dim=1).abs().amax((1, 2, 3))
+    assert difference[0] == 0
+    assert difference[1:].min() > 1e-3
+
+
+@pytest.fixture
+def runs(understanding):
+    """The (batch, tokens) of each run of each layer."""
+    seen = [[] for _ in range(MLLM_LAYERS)]
+
+    def watch(index):
+        def hook(layer, arguments, output):
+            seen[index].append(tuple(output.shape[:2]))
+
+        return hook
+
+    layers = understanding.mllm.model.language_model.layers
+    hooks = [layer.register_forward_hook(watch(index)) for index, layer in enumerate(layers)]
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
+def test_what_prompts_share_runs_once_and_layers_above_the_highest_tap_never(
+    understanding, queries, runs
+):
+    prompts = understanding.prepare(TEXTS, PICTURES)
+    taps = Taps("list", (1, 4, 2), blocks=3, depth=MLLM_LAYERS)
+    understanding.rungs(prompts, queries, taps)
+    length, shared = prompts.input_ids.shape[1], prompts.shared
+    assert shared > 40
+    passes = [(1, shared), (4, length - shared), (4, len(queries))]
+    assert runs == [passes, passes, passes, passes, [], []]
+
+
+def test_frozen_means_no_gradient_and_eval_mode(understanding):
+    understanding.train()
+    assert not any(module.training for module in understanding.modules())
+    assert not any(value.requires_grad for value in understanding.parameters())
+
+
+def stock_answer(stock, folder, picture, question):
+    """The tokens that transformers generates for the MLLM's own chat prompt."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    pictures = [] if picture is None else [{"type": "image"}]
+    chat = [{"role": "user", "content": [*pictures, {"type": "text", "text": question}]}]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    inputs = {}
+    if picture is not None:
+        processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        inputs = processor([picture], return_tensors="pt")
+        count = int(inputs["image_grid_thw"].prod()) // processor.merge_size**2
+        text = text.replace("<|image_pad|>", "<|image_pad|>" * count)
+    tokens = tokenizer(text, return_tensors="pt")
+    return stock.generate(
+        **tokens,
+        **inputs,
+        mm_token_type_ids=(tokens.input_ids == stock.config.image_token_id).int(),
+        do_sample=False,
+        max_new_tokens=12,
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seen", [True, False])
+def test_answers_are_those_of_the_untouched_mllm_token_for_token(
+    understanding, stock, foundations, queries, monkeypatch, seed, seen
+):
+    picture = tiny_picture(seed) if seen else None
+    question = "What is in the image?"[seed:]
+    expected = stock_answer(stock, foundations / "mllm", picture, question)
+    understanding.rungs(understanding.prepare(TEXTS, PICTURES), queries, EVERYTHING)
+    generated = []
+    generate = understanding.mllm.generate
+
+    def recorded(**inputs):
+        generated.append(generate(**inputs))
+        return generated[-1]
+
+    monkeypatch.setattr(understanding.mllm, "generate", recorded)
+    answer = understanding.ask(picture, question, max_tokens=12)
+    assert torch.equal(generated[0], expected)
+    assert "".join(understanding.stream(picture, question, max_tokens=12)) == answer
+
+
+def test_answers_in_a_batch_are_the_single_answers(understanding):
+    pictures = [None, tiny_picture(0), tiny_picture(1)]
+    questions = ["What is in the image?", "two pink hearts", "make it blue please"]
+    answers = understanding.ask_all(pictures, questions, max_tokens=8)
+    assert answers == [
+        understanding.ask(picture, question, max_tokens=8)
+        for picture, question in zip(pictures, questions, strict=True)
+    ]
+
+
+def test_an_answer_leaves_nothing_behind(understanding, queries):
+    """transformers keeps `rope_deltas` on the model, which would shift the next positions."""
+    prompts = understanding.prepare(TEXTS, PICTURES)
+    before = understanding.rungs(prompts, queries, EVERYTHING)
+    understanding.ask(tiny_picture(0), "What is in the image?", max_tokens=3)
+    assert understanding.mllm.model.rope_deltas is None
+    assert torch.equal(understanding.rungs(prompts, queries, EVERYTHING), before)
+
+
+def test_an_error_while_streaming_reaches_the_reader(understanding, monkeypatch):
+    def broken(**_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(understanding.mllm, "generate", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(understanding.stream(None, "What is in the image?"))
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
+def test_weights_that_dont_fit_are_an_error(tmp_path, change):
+    folder = tiny_mllm(tmp_path / "mllm")
+    weights = load_file(folder / "model.safetensors")
+    if change == "missing":
+        del weights["model.layers.2.mlp.up_proj.weight"]
+    else:
+        weights["model.layers.2.mlp.extra.weight"] = torch.zeros(2)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=f"must fit the MLLM, got .*{change}_keys.*layers.2.mlp"):
+        Understanding.from_pretrained(str(folder))

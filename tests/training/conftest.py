@@ -1,0 +1,76 @@
+"""Tiny foundations, encoded data and a short configuration for the tests of training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from tests.tiny import tiny_autoencoder, tiny_mllm, tiny_picture, tiny_sana
+
+from ladder.config import Config, Foundations, Model, Stages, load
+from ladder.data.encode import encode
+from ladder.data.samples import Sample, write_shards
+
+SETS = {"t2i": False, "ti2i": True, "finetune_t2i": False, "finetune_ti2i": True}
+"""The data sets by name, and whether they are edits."""
+
+
+@pytest.fixture(scope="session")
+def foundations(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Foundations:
+    """A tiny Qwen2.5-VL and a tiny Sana."""
+    folder = tmp_path_factory.mktemp("foundations")
+    mllm, generator = tiny_mllm(folder / "mllm"), tiny_sana(folder / "sana")
+    return dataclasses.replace(
+        load(root=root).foundations, mllm=str(mllm), generator=str(generator), dtype="float32"
+    )
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every set with 20 training samples and 2 held-out ones."""
+    curated, out = tmp_path_factory.mktemp("curated"), tmp_path_factory.mktemp("encoded")
+    sizes = {"train": 20, "evaluation": 2}
+    for name, edits in SETS.items():
+        for split, count in sizes.items():
+            samples = [
+                Sample(
+                    f"{split}{number}",
+                    ("a red circle", "two pink hearts", f"picture {number}"),
+                    tiny_picture(number),
+                    (tiny_picture(number + 50),) if edits else (),
+                )
+                for number in range(count)
+            ]
+            write_shards(samples, curated / name / split, 10)
+    manifest = {"sets": {name: sizes | {"hash": name} for name in SETS}}
+    (curated / "manifest.json").write_text(json.dumps(manifest))
+    encode(curated, out, tiny_autoencoder())
+    return out
+
+
+@pytest.fixture
+def short(config: Config, foundations: Foundations) -> Config:
+    """The shipped configuration with tiny models: no steps of t2i, ten of six samples after it."""
+    stages = {
+        field.name: dataclasses.replace(
+            getattr(config.stages, field.name),
+            steps=10 if field.name != "t2i" else 0,
+            batch=6,
+            accumulate=2,
+            warmup=2,
+            sample_every=4,
+            checkpoint_every=4,
+            ema=0.8,
+        )
+        for field in dataclasses.fields(Stages)
+    }
+    return dataclasses.replace(
+        config,
+        threads=1,
+        foundations=foundations,
+        model=Model(scheme="last_n", layers=None, queries=4, connector_width=None),
+        stages=Stages(**stages),
+        sampling=dataclasses.replace(config.sampling, steps=2),
+    )

@@ -1,0 +1,121 @@
+"""One step of a ladder's training: what is random in it, what is trained, what is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ladder.config import Stage
+from ladder.data.loading import LadderData
+from ladder.model.ladder import Ladder
+from ladder.training.module import LadderModule, rate, step_seed
+
+
+@pytest.fixture
+def module(short) -> LadderModule:
+    ladder = Ladder.from_foundations(short.model, short.foundations, seed=0)
+    return LadderModule(ladder, short.stages.ti2i, short.flow, "ti2i", seed=0)
+
+
+@pytest.fixture
+def batch(short, encoded, module):
+    prepare = module.ladder.understanding.prepare
+    data = LadderData(encoded, "ti2i", short.stages.ti2i, short.dropping, 0, prepare)
+    return next(iter(data.train_dataloader()))
+
+
+def test_equal_seeds_give_equal_losses_and_micro_steps_differ(module, batch):
+    losses = [module.training_step(batch, index).item() for index in (0, 1, 2, 3)]
+    assert losses[0] == losses[2] != losses[1] == losses[3]
+
+
+def test_the_global_generator_plays_no_part(module, batch):
+    first = module.training_step(batch, 0)
+    state = torch.random.get_rng_state()
+    assert torch.equal(module.training_step(batch, 0), first)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_seeds_of_stages_ranks_steps_and_micro_steps_are_apart():
+    seeds = [
+        step_seed(seed, stage, rank, step, micro)
+        for seed in range(3)
+        for stage in ("t2i", "ti2i")
+        for rank in range(12)
+        for step in range(20)
+        for micro in range(3)
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_every_trained_weight_gets_a_gradient_and_no_frozen_one(module, batch):
+    module.training_step(batch, 0).backward()
+    trained = {id(value) for value in module.ladder.trainable_parameters()}
+    for name, value in module.named_parameters():
+        assert (value.grad is not None) == (id(value) in trained), name
+
+
+def test_the_optimizer_holds_each_trained_weight_once_and_decays_matrices_only(module):
+    optimizer = module.configure_optimizers()["optimizer"]
+    decayed, free = optimizer.param_groups
+    held = Counter(id(value) for group in optimizer.param_groups for value in group["params"])
+    assert held == Counter(id(value) for value in module.ladder.trainable_parameters())
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.05, 0.0)
+    assert all(value.ndim > 1 for value in decayed["params"])
+    assert any(value is module.ladder.queries for value in free["params"])
+    assert module.ladder.connector[0].weight in set(decayed["params"])
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+
+
+@pytest.fixture
+def stage(config) -> Stage:
+    return config.stages.t2i
+
+
+@given(warmup=st.integers(0, 50), extra=st.integers(1, 200))
+def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
+    stage = Stage(
+        steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, lr=1e-3, final_lr=1e-5,
+        warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1,
+        precision="32-true",
+    )  # fmt: skip
+    rates = [rate(step, stage) for step in range(stage.steps)]
+    rising, falling = rates[: warmup + 1], rates[warmup:]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+    assert 0 < min(rates) <= max(rates) <= stage.lr
+    assert rates[warmup] == pytest.approx(stage.lr)
+    if extra > 1:
+        assert rates[-1] == pytest.approx(stage.final_lr)
+    if warmup:
+        assert rates[0] == pytest.approx(stage.lr / warmup)
+
+
+def test_the_cosine_is_halfway_in_the_middle(stage):
+    stage = dataclasses.replace(stage, steps=201, warmup=0)
+    assert rate(100, stage) == pytest.approx((stage.lr + stage.final_lr) / 2)
+    assert rate(50, stage) == pytest.approx(
+        stage.final_lr + (stage.lr - stage.final_lr) * (1 + math.cos(math.pi / 4)) / 2
+    )
+
+
+def test_the_state_is_without_the_mllm_and_is_taken_back(short, module):
+    state = module.state_dict()
+    names = {name for name, _ in module.ladder.named_trainables()}
+    assert set(state) == names
+    with torch.no_grad():
+        for value in module.ladder.trainable_parameters():
+            value.zero_()
+    fresh = Ladder.from_foundations(short.model, short.foundations, seed=0)
+    module.load_state_dict(fresh.trainable_state())
+    for name, value in fresh.named_parameters():
+        assert torch.equal(value, module.ladder.get_parameter(name))
+    with pytest.raises(ValueError, match="missing"):
+        module.load_state_dict({})
