@@ -134,10 +134,12 @@ def test_what_prompts_share_runs_once_and_layers_above_the_highest_tap_never(
     assert runs == [passes, passes, passes, passes, [], []]
 
 
-def test_frozen_means_no_gradient_and_eval_mode(understanding):
-    understanding.train()
-    assert not any(module.training for module in understanding.modules())
-    assert not any(value.requires_grad for value in understanding.parameters())
+def test_frozen_means_no_gradient_and_eval_mode_whatever_came_in(understanding, stock):
+    mllm = copy.deepcopy(stock).train().requires_grad_()
+    frozen = Understanding(mllm, understanding.prompter, understanding.reference)
+    for state in (frozen, frozen.train()):
+        assert not any(module.training for module in state.modules())
+        assert not any(value.requires_grad for value in state.parameters())
 
 
 def stock_answer(stock, folder, picture, question):

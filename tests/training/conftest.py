@@ -74,3 +74,9 @@ def short(config: Config, foundations: Foundations) -> Config:
         stages=Stages(**stages),
         sampling=dataclasses.replace(config.sampling, steps=2),
     )
+
+
+@pytest.fixture(autouse=True)
+def _outside_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DVCLive asks git and DVC about the working directory."""
+    monkeypatch.chdir(tmp_path)

@@ -41,7 +41,7 @@ class Prompt:
 class Grids(Callback):
     """Writes `folder`/STEP.png every `every` steps, and hands it to the loggers.
 
-    The texts are in `folder`/prompts.json, in the order of the pictures. Errors: no prompts.
+    The texts are in `folder`/prompts.json, in the order of the pictures.
     """
 
     def __init__(
@@ -53,8 +53,6 @@ class Grids(Callback):
         seed: int,
         folder: Path,
     ) -> None:
-        if not prompts:
-            raise ValueError("sample grids need at least one held-out sample, got none")
         self.pipeline, self.prompts = pipeline, prompts
         self.every, self.sampling, self.seed, self.folder = every, sampling, seed, folder
         self._seen = 0

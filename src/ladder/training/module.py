@@ -2,8 +2,6 @@
 
 What is random in a step depends only on (seed, stage, rank, step, micro-step): ranks draw apart,
 and a resumed run draws what it would have drawn.
-
-Letters: none but those of `ladder.model.ladder`.
 """
 
 from __future__ import annotations

@@ -62,14 +62,10 @@ def run_stage(
     """
     torch.set_num_threads(config.threads)
     folder = runs / f"{config.arm}-{config.seed}" / stage
-    depends = settings(config, stage)
     ladder = starting_ladder(config, stage, folder.parent)
     if stage_of(config, stage).steps:
         train(config, stage, ladder, encoded, folder)
-    save(ladder, folder / "ladder", depends)
-    if export is not None:
-        export_pipeline(config, ladder, export)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    save(config, stage, ladder, folder, export)
     return folder / "ladder"
 
 
@@ -85,6 +81,12 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         encoded, stage, chosen, config.dropping, config.seed, ladder.understanding.prepare
     )
     monitor = GradientMonitor(config.monitor, folder / "events.jsonl", checkpoints.go_back)
+    prompts = fixed_prompts(encoded, [*chosen.mixture])
+    grids = []
+    if prompts:
+        pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
+        every, images = chosen.sample_every, folder / "samples"
+        grids.append(Grids(pipeline, prompts, every, config.sampling, config.seed, images))
     trainer = Trainer(
         max_steps=chosen.steps,
         accumulate_grad_batches=chosen.accumulate,
@@ -96,14 +98,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         logger=loggers(folder, checkpoints.step),
         callbacks=[
             monitor,
-            Grids(
-                LadderPipeline.from_ladder(ladder, config.foundations, config.sampling),
-                fixed_prompts(encoded, [*chosen.mixture]),
-                chosen.sample_every,
-                config.sampling,
-                config.seed,
-                folder / "samples",
-            ),
+            *grids,
             StepBar(stage, monitor),
             checkpoints,
         ],
@@ -144,17 +139,20 @@ def stage_of(config: Config, stage: StageName) -> Stage:
 
 
 @rank_zero_only
-def save(ladder: Ladder, folder: Path, depends: dict[str, Any]) -> None:
-    """Write a ladder and the settings that it depends on."""
-    ladder.save_pretrained(folder)
-    (folder / SETTINGS).write_text(json.dumps(depends, indent=2) + "\n")
+def save(
+    config: Config, stage: StageName, ladder: Ladder, folder: Path, export: Path | None
+) -> None:
+    """Write the outcome of a stage to its `folder`, and the pipeline to `export`.
 
-
-@rank_zero_only
-def export_pipeline(config: Config, ladder: Ladder, folder: Path) -> None:
-    """Write the pipeline around `ladder`, which is bfloat16 afterwards."""
-    pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
-    pipeline.to(torch.bfloat16).save_pretrained(folder)
+    With `export` the ladder is in bfloat16 afterwards.
+    """
+    ladder.save_pretrained(folder / "ladder")
+    depends = json.dumps(settings(config, stage), indent=2)
+    (folder / "ladder" / SETTINGS).write_text(depends + "\n")
+    if export is not None:
+        pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
+        pipeline.to(torch.bfloat16).save_pretrained(export)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 @rank_zero_only

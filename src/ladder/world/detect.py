@@ -2,8 +2,10 @@
 
 It plays the part that Mask2Former and CLIP play for GenEval. Nothing is learned: the background is
 the style that most pixels have, what differs from it falls into connected components, and each
-component is compared with every shape at both sizes. The score is the overlap with the best
-template times the share of its pixels that have its colour, so blobs and mixtures score low.
+component is compared with every shape at both sizes. A component that resembles no shape, or two
+of them equally, or has several colours, gets a low score, so blobs and mixtures are not believed.
+
+Letters: H and W height and width, N pixels of a component, M templates, P pixels of a template.
 """
 
 from __future__ import annotations
@@ -13,23 +15,41 @@ from functools import cache
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, Float32, UInt8
 
 from ladder.world.render import coverage
 from ladder.world.scenes import BACKGROUNDS, CELL, COLORS, GRID, JITTER, SHAPES, SIZES, Scene, Thing
 
-FOREGROUND = 45.0
+FOREGROUND = 40.0
 """Distance in RGB from the background from which a pixel belongs to an object."""
+STYLE_SHARE = 0.8
+"""Share of the pixels outside objects that must be nearest to one style, or there is none."""
 SMALLEST = 20
 """Pixels; smaller components are specks."""
-WINDOW = 40
+WINDOW = 36
 """Side in pixels of the window in which a component is compared with templates."""
-SURE = 0.6
-"""Detections with a lower score are not believed when a whole scene is read."""
+STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+"""Pixels by which templates are shifted from the centre of mass, in x and in y."""
+OFF_COLOR = 40.0
+"""A pixel this far in RGB from any mixture of an object's colour with the background is still of
+that colour; at twice the distance it is not at all."""
+CLEAR = 0.025
+"""A fit better than that of any other shape by this much is beyond doubt."""
+WORST, BEST = 0.7, 0.875
+"""Fits that score 0 and 1. Rendered objects fit by 0.99, reconstructions by 0.91 or more (99%),
+half-drawn objects by less than 0.76 (90%)."""
+SURE = 0.3
+"""Detections of at most this score are not believed, as in GenEval."""
+
+_PALETTE = np.array([*COLORS.values()], np.float32)
+_GROUNDS = np.array([*BACKGROUNDS.values()], np.float32)
+_RING = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One object: `box` is (x1, y1, x2, y2) in pixels, `center` (x, y), `score` in 0..1."""
+    """One object: `box` is (x1, y1, x2, y2) in pixels (x2 and y2 just outside), `center` (x, y),
+    `score` in 0..1."""
 
     shape: str
     color: str
@@ -40,40 +60,60 @@ class Detection:
 
     @property
     def cell(self) -> int:
+        """The grid cell that holds the centre."""
         column, row = (min(max(int(v // CELL), 0), GRID - 1) for v in self.center)
         return row * GRID + column
 
 
 @dataclass(frozen=True)
 class Detections:
+    """What is in a picture; `background` is None where no style prevails."""
+
     things: tuple[Detection, ...]
-    background: str
+    background: str | None
 
 
-def detect(image: np.ndarray) -> Detections:
-    """All objects of `image`, uint8 (H, W, 3) RGB, most certain first."""
+def detect(image: UInt8[np.ndarray, "H W 3"]) -> Detections:
+    """All objects of `image` (RGB), most certain first."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
     pixels = image.astype(np.float32)
-    style = _background(pixels)
-    ground = np.array(BACKGROUNDS[style], np.float32)
-    foreground = np.linalg.norm(pixels - ground, axis=-1) > FOREGROUND
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(foreground.astype(np.uint8))
+    distances = np.stack([_norm(pixels - ground) for ground in _GROUNDS])
+    nearest = distances.argmin(0)
+    plain = nearest[distances.min(0) < FOREGROUND]
+    style = int(np.bincount(plain, minlength=len(_GROUNDS)).argmax())
+    foreground = (distances[style] > FOREGROUND).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(foreground)
     things = [
-        _classify(pixels, ground, labels == label, stats[label])
+        _classify(pixels, _GROUNDS[style], labels == label, stats[label])
         for label in range(1, len(stats))
         if stats[label][cv2.CC_STAT_AREA] >= SMALLEST
     ]
-    return Detections(tuple(sorted(things, key=lambda thing: -thing.score)), style)
+    outside = nearest[cv2.dilate(foreground, _RING) == 0]
+    prevails = len(outside) > 0 and (outside == style).mean() >= STYLE_SHARE
+    return Detections(
+        tuple(sorted(things, key=lambda thing: -thing.score)),
+        [*BACKGROUNDS][style] if prevails else None,
+    )
 
 
-def read_scene(image: np.ndarray) -> Scene | None:
-    """The scene that `image` shows, or None if it shows none (doubtful or colliding objects)."""
+def read_scene(image: UInt8[np.ndarray, "H W 3"]) -> Scene | None:
+    """The scene that `image` shows, or None if it shows none: objects that are not believed, two
+    in one cell, no background style."""
     found = detect(image)
-    cells = [thing.cell for thing in found.things]
-    if len(set(cells)) < len(cells) or any(thing.score < SURE for thing in found.things):
+    cells = {thing.cell for thing in found.things}
+    doubtful = any(thing.score <= SURE for thing in found.things)
+    if found.background is None or doubtful or len(cells) < len(found.things):
         return None
     return Scene(tuple(_thing(thing) for thing in found.things), found.background)
+
+
+def _thing(found: Detection) -> Thing:
+    x, y = found.center
+    row, column = divmod(found.cell, GRID)
+    dx, dy = round(x - (column + 0.5) * CELL), round(y - (row + 0.5) * CELL)
+    dx, dy = (max(-JITTER, min(JITTER, offset)) for offset in (dx, dy))
+    return Thing(found.cell, found.shape, found.color, found.size, dx, dy)
 
 
 def same_look(a: Thing, b: Thing) -> bool:
@@ -82,7 +122,7 @@ def same_look(a: Thing, b: Thing) -> bool:
 
 
 def same_scene(a: Scene | None, b: Scene) -> bool:
-    """Equal but for exact offsets."""
+    """Equal but for exact offsets; None equals nothing."""
     return (
         a is not None
         and a.background == b.background
@@ -91,77 +131,91 @@ def same_scene(a: Scene | None, b: Scene) -> bool:
     )
 
 
-def _thing(found: Detection) -> Thing:
-    x, y = found.center
-    row, column = divmod(found.cell, GRID)
-    dx = round(x - column * CELL - CELL / 2)
-    dy = round(y - row * CELL - CELL / 2)
-    dx, dy = (max(-JITTER, min(JITTER, offset)) for offset in (dx, dy))
-    return Thing(found.cell, found.shape, found.color, found.size, dx, dy)
-
-
-def _background(pixels: np.ndarray) -> str:
-    """The style nearest to most of the pixels."""
-    grounds = np.array([*BACKGROUNDS.values()], np.float32)
-    thinned = pixels[::2, ::2].reshape(-1, 3)
-    distance = np.linalg.norm(thinned[:, None] - grounds, axis=-1)
-    nearest = distance.argmin(1)[distance.min(1) < FOREGROUND]
-    return [*BACKGROUNDS][np.bincount(nearest, minlength=len(grounds)).argmax()]
-
-
 def _classify(
-    pixels: np.ndarray, ground: np.ndarray, own: np.ndarray, stats: np.ndarray
+    pixels: Float32[np.ndarray, "H W 3"],
+    ground: Float32[np.ndarray, "3"],
+    own: Bool[np.ndarray, "H W"],
+    stats: np.ndarray,
 ) -> Detection:
+    """The detection of the component `own`, whose box `stats` holds as OpenCV gives it."""
     x, y, width, height, _ = (int(value) for value in stats)
-    color, purity = _color(pixels[y : y + height, x : x + width], own[y : y + height, x : x + width])
-    direction = np.array(COLORS[color], np.float32) - ground
-    alpha = ((pixels - ground) @ direction / (direction @ direction)).clip(0, 1)
-    near = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8))
-    alpha = np.where(near > 0, alpha, 0).astype(np.float32)
-    left, top = x + width // 2 - WINDOW // 2, y + height // 2 - WINDOW // 2
-    padded = np.pad(alpha, WINDOW)
-    window = padded[top + WINDOW : top + 2 * WINDOW, left + WINDOW : left + 2 * WINDOW]
-    templates, names, centers = _templates()
-    overlap = np.minimum(templates, window).sum((1, 2))
-    union = templates.sum((1, 2)) + window.sum() - overlap
-    rest = alpha.sum() - window.sum()
-    score = overlap / (union + rest)
-    best = int(score.argmax())
-    shape, size = names[best]
-    cx, cy = centers[best]
+    color = _color(pixels, own)
+    direction = _PALETTE[color] - ground
+    rows, columns = np.nonzero(cv2.dilate(own.astype(np.uint8), _RING))
+    difference = pixels[rows, columns] - ground
+    strength = _norm(difference)
+    alpha = (difference @ direction / (direction @ direction)).clip(0, 1)
+    off = _norm(difference - alpha[:, None] * direction) / OFF_COLOR
+    purity = np.average((2 - off).clip(0, 1), weights=strength)
+
+    # The window is centred on the mass, whatever its colour.
+    left = round(float(np.average(columns, weights=strength)) + 0.5 - WINDOW / 2)
+    top = round(float(np.average(rows, weights=strength)) + 0.5 - WINDOW / 2)
+    window = np.zeros((WINDOW, WINDOW), np.float32)
+    i, j = rows - top, columns - left
+    inside = (i >= 0) & (i < WINDOW) & (j >= 0) & (j < WINDOW)
+    window[i[inside], j[inside]] = alpha[inside]
+    templates = _templates()
+    common = templates.pixels @ window.ravel()
+    fits = common / (templates.squares + (alpha**2).sum() - common)
+    best = int(fits.argmax())
+    shape, size = templates.names[best]
+    other = np.delete(fits.reshape(len(SHAPES), -1).max(1), SHAPES.index(shape)).max()
+    doubt = max(0.0, 1 - (fits[best] - other) / CLEAR) * (BEST - WORST)
+    score = np.clip((fits[best] * purity - doubt - WORST) / (BEST - WORST), 0, 1)
     return Detection(
-        shape, color, size, (x, y, x + width, y + height), (left + cx, top + cy),
-        round(float(score[best] * purity), 4),
-    )  # fmt: skip
+        shape=shape,
+        color=[*COLORS][color],
+        size=size,
+        box=(x, y, x + width, y + height),
+        center=(left + float(templates.centers[best][0]), top + float(templates.centers[best][1])),
+        score=round(float(score), 4),
+    )
 
 
-def _color(pixels: np.ndarray, own: np.ndarray) -> tuple[str, float]:
-    """The colour of most inner pixels, and their share."""
-    inner = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    chosen = pixels[inner if inner.sum() >= 4 else own]
-    palette = np.array([*COLORS.values()], np.float32)
-    nearest = np.linalg.norm(chosen[:, None] - palette, axis=-1).argmin(1)
-    votes = np.bincount(nearest, minlength=len(palette))
-    return [*COLORS][votes.argmax()], float(votes.max() / votes.sum())
+def _color(pixels: Float32[np.ndarray, "H W 3"], own: Bool[np.ndarray, "H W"]) -> int:
+    """Index of the colour that most inner pixels of a component are nearest to."""
+    inner = cv2.erode(own.astype(np.uint8), _RING) > 0
+    chosen = pixels[inner if inner.any() else own]
+    nearest = _norm(chosen[:, None] - _PALETTE).argmin(1)
+    return int(np.bincount(nearest).argmax())
+
+
+@dataclass(frozen=True)
+class _Templates:
+    """All shapes, sizes and shifts, grouped by shape in the order of SHAPES."""
+
+    pixels: Float32[np.ndarray, "M P"]
+    squares: Float32[np.ndarray, " M"]
+    """Sums of their squared pixels."""
+    names: list[tuple[str, str]]
+    centers: Float32[np.ndarray, "M 2"]
+    """Where the shape's centre (x, y) lies in the window."""
 
 
 @cache
-def _templates() -> tuple[np.ndarray, list[tuple[str, str]], np.ndarray]:
-    """Coverages (M, WINDOW, WINDOW) of all shapes and sizes, shifted by -1..1 pixel around the
-    window's middle, with their names and the centres (x, y) of the shapes in the window."""
-    templates, names, centers = [], [], []
+def _templates() -> _Templates:
+    """Each shape at both sizes, a pixel more or less, with its mass near the window's centre."""
+    pixels, names, centers = [], [], []
+    axis = np.arange(WINDOW) + 0.5
     for shape in SHAPES:
         for size, radius in SIZES.items():
-            patch = coverage(shape, radius)
-            rows, columns = np.nonzero(patch > 0.25)
-            middle_y = (rows.min() + rows.max() + 1) // 2
-            middle_x = (columns.min() + columns.max() + 1) // 2
-            for dy in (-1, 0, 1):
-                for dx in (-1, 0, 1):
-                    top, left = WINDOW // 2 - middle_y + dy, WINDOW // 2 - middle_x + dx
-                    canvas = np.zeros((WINDOW, WINDOW), np.float32)
-                    canvas[top : top + len(patch), left : left + len(patch)] = patch
-                    templates.append(canvas)
-                    names.append((shape, size))
-                    centers.append((left + len(patch) / 2, top + len(patch) / 2))
-    return np.stack(templates), names, np.array(centers)
+            for side in (radius - 1, radius, radius + 1):
+                patch = coverage(shape, side)
+                canvas = np.pad(patch, (WINDOW - len(patch)) // 2).astype(np.float32)
+                mass_x, mass_y = (np.average(axis, weights=canvas.sum(a)) for a in (0, 1))
+                for dy in STEPS:
+                    for dx in STEPS:
+                        shift = WINDOW / 2 - mass_x + dx, WINDOW / 2 - mass_y + dy
+                        matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+                        moved = cv2.warpAffine(canvas, matrix, canvas.shape)
+                        pixels.append(moved.ravel())
+                        names.append((shape, size))
+                        centers.append([WINDOW / 2 + value for value in shift])
+    stacked = np.stack(pixels)
+    return _Templates(stacked, (stacked**2).sum(1), names, np.array(centers, np.float32))
+
+
+def _norm(vectors: np.ndarray) -> np.ndarray:
+    """Lengths along the last axis."""
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))

@@ -120,22 +120,38 @@ def draw_caption(rng: np.random.Generator, scene: Scene, kind: str) -> Caption:
             return caption
 
 
-def evaluation_prompts(task: str, count: int, seed: int) -> list[dict]:
-    """`count` distinct GenEval rows of a task of `language.TASKS`, or of "thought".
+@dataclass(frozen=True)
+class Asked:
+    """A prompt of the evaluation: its GenEval row, and one scene that it is true of.
+
+    `kind` is the task, or the kind of thought (`thought.KINDS`).
+    """
+
+    row: dict
+    scene: Scene
+    kind: str
+
+    @property
+    def text(self) -> str:
+        return self.row["prompt"]
+
+
+def evaluation_prompts(task: str, count: int, seed: int) -> list[Asked]:
+    """`count` distinct prompts of a task of `language.TASKS`, or of "thought".
 
     All are held out from training captions but for `single_object`, which has too few texts.
-    Thought rows carry their kind under "kind" and are balanced over `thought.KINDS`.
+    Prompts that need thought are balanced over their kinds.
     """
     rng = np.random.default_rng([seed, xxhash.xxh32_intdigest(task.encode())])
-    rows: dict[str, dict] = {}
+    found: dict[str, Asked] = {}
     kinds = [*THOUGHTS] if task == "thought" else [task]
-    for tries in range(1000 * count):
-        name = kinds[len(rows) % len(kinds)]
+    for _ in range(1000 * count):
+        name = kinds[len(found) % len(kinds)]
         kind, speaker = (THOUGHTS | LITERALS)[name]
-        caption = speaker(rng, draw_kind(rng, kind))
+        scene = draw_kind(rng, kind)
+        caption = speaker(rng, scene)
         if task == "single_object" or held_out(caption.text):
-            rows.setdefault(caption.text, caption.row | {"kind": name})
-        if len(rows) == count:
-            return [*rows.values()]
-    raise ValueError(f"{task} has no {count} different prompts; found {len(rows)} in {tries} draws")
-
+            found.setdefault(caption.text, Asked(caption.row, scene, name))
+        if len(found) == count:
+            return [*found.values()]
+    raise ValueError(f"{task} has no {count} different prompts, found {len(found)}")
