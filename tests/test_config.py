@@ -301,7 +301,7 @@ def test_sections_are_frozen_and_checked_where_built(config):
     with pytest.raises(ValueError, match="queries must be at least 1, got 0"):
         dataclasses.replace(config.model, queries=0)
     with pytest.raises(ValueError, match="connector_width must be at least 1, got -1"):
-        Model(scheme="last_n", layers=None, queries=1, connector_width=-1)
+        Model("last_n", None, queries=1, query_text=None, connector_width=-1)
     with pytest.raises(ValueError, match="final_lr must be at most lr"):
         dataclasses.replace(config.stages.t2i, final_lr=1.0)
 

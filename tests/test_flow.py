@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ladder import flow
@@ -71,6 +71,7 @@ def test_times_are_uniform_without_shift_and_come_from_the_generator():
     torch.testing.assert_close(draw(0, 3.0), flow.shifted(s, 3.0))
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 10), st.floats(0, 1), st.floats(0, 1))
 def test_shift_keeps_the_ends_and_the_order(shift, below, above):
     below, above = sorted((below, above))
@@ -84,6 +85,7 @@ def test_shift_three_moves_the_middle_to_three_quarters():
     assert flow.shifted(torch.tensor([0.5]), 3.0).item() == pytest.approx(0.75)
 
 
+@settings(deadline=None)
 @given(scales, st.none() | scales)
 def test_guidance_weights_add_up_to_one_and_follow_the_formula(text, image):
     weights = flow.guidance(text, image)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from tests.tiny import LATENT_SHAPE, SIDE, tiny_mllm, tiny_picture, tiny_sana
 
-from ladder import config
+from ladder.config import load
 from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline, make_scheduler
 
@@ -24,24 +26,23 @@ SOURCES = [
     tiny_picture(3),
 ]
 STEPS = 3
+SHIPPED = load(root=Path(__file__).parents[1])
 
 
 def sampling(solver="dpm", shift=3.0):
-    return config.Sampling(
-        solver=solver, steps=STEPS, shift=shift, guidance=3.0, image_guidance=1.5, batch=4
-    )
+    return replace(SHIPPED.sampling, solver=solver, shift=shift)
 
 
 @pytest.fixture(scope="module")
 def foundations(tmp_path_factory):
     root = tmp_path_factory.mktemp("foundations")
     mllm, sana = tiny_mllm(root / "mllm"), tiny_sana(root / "sana")
-    return config.Foundations(mllm=str(mllm), generator=str(sana), dtype="float32")
+    return replace(SHIPPED.foundations, mllm=str(mllm), generator=str(sana), dtype="float32")
 
 
 @pytest.fixture
 def pipeline(foundations):
-    model = config.Model(scheme="last_n", layers=None, queries=4, connector_width=None)
+    model = replace(SHIPPED.model, scheme="last_n", layers=None, queries=4)
     ladder = Ladder.from_foundations(model, foundations, seed=0)
     pipeline = LadderPipeline.from_ladder(ladder, foundations, sampling())
     pipeline.set_progress_bar_config(disable=True)

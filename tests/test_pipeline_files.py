@@ -33,13 +33,16 @@ ENTRIES = {
     "ladder train finetune --export models/ladder": "ladder.training.stages",
     "ladder evaluate": "ladder.evaluation.run",
 }
-CARRIERS = {"ladder", "ladder.cli", "ladder.config", "ladder.overlay", "ladder.sections"}
+CARRIERS = {"ladder"} | {
+    f"ladder.{name}" for name in ("cli", "config", "sections", "limits", "overlay")
+}
 """Modules that only carry values; a stage depends on the values instead, as its parameters."""
 HARMLESS = {
-    "t2i": {"threads", "sampling"},
-    "ti2i": {"threads", "sampling"},
+    "t2i": {"threads", "evaluation", "sampling"},
+    "ti2i": {"threads", "evaluation", "sampling"},
+    "finetune": {"threads", "evaluation"},
 }
-"""Parameters that a stage reads, but which change no result: how fast it comes, and how the grids
+"""Parameters that a stage reads but which change no result: how fast it comes, and how the grids
 are drawn that show the progress of a training."""
 
 
@@ -83,14 +86,15 @@ def sections_read(module: str) -> set[str]:
     nodes = [
         node for name in closure(module) for node in ast.walk(ast.parse(path_of(name).read_text()))
     ]
-    return {
+    read = {
         node.attr
         for node in nodes
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == "config"
-        and node.attr in Config.__dataclass_fields__
     }
+    keys = set(Config.__dataclass_fields__)
+    return keys if "as_dict" in read else keys & read
 
 
 def sections_passed(verb: str) -> set[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ladder.limits import at_least
 from ladder.overlay import ConfigError, build, overlay, read_arguments, read_file
 from ladder.sections import (
     Curation,
@@ -73,10 +74,8 @@ class Config:
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
+        at_least(self, 0, "seed")
+        at_least(self, 1, "threads")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested values, as JSON and YAML hold them; `build(Config, ...)` reads them back."""

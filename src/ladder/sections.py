@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ladder.limits import above, at_least, named, within
+
 Scheme = Literal[
     "last_n",
     "last",
@@ -47,10 +49,10 @@ class World:
     """Share of captioned samples that are broken on purpose, for curation to find."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "seed")
-        _within(self, 0, 1, "faults")
-        _at_least(self, 1, "t2i_samples", "edit_samples", "curated_samples")
-        _at_least(self, 1, "captions", "shard_samples")
+        at_least(self, 0, "seed")
+        within(self, 0, 1, "faults")
+        at_least(self, 1, "t2i_samples", "edit_samples", "curated_samples")
+        at_least(self, 1, "captions", "shard_samples")
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class Curation:
     """Share held out, chosen by a hash of the content; 0 to below 1."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "minimum_side")
-        _at_least(self, self.minimum_side**2, "maximum_pixels")
-        _within(self, 0, 0.999, "evaluation_share")
+        at_least(self, 1, "minimum_side")
+        at_least(self, self.minimum_side**2, "maximum_pixels")
+        within(self, 0, 0.999, "evaluation_share")
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ class Foundations:
     """Steps of training the toy generator."""
 
     def __post_init__(self) -> None:
-        _named(self, "mllm", "generator")
-        _at_least(self, 0, "seed")
-        _at_least(self, 1, "autoencoder_steps", "vision_steps", "mllm_steps", "generator_steps")
+        named(self, "mllm", "generator")
+        at_least(self, 0, "seed")
+        at_least(self, 1, "autoencoder_steps", "vision_steps", "mllm_steps", "generator_steps")
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,15 @@ class Model:
     "mean" and "learned": the layers to mix, null for all."""
     queries: int
     """Learnable query tokens."""
+    query_text: str | None
+    """Words whose embeddings the first queries begin with (arXiv 2104.08691); null: random."""
     connector_width: int | None
     """Hidden width of the connector; null: the generator's caption channels."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "queries")
+        at_least(self, 1, "queries")
         if self.connector_width is not None:
-            _at_least(self, 1, "connector_width")
+            at_least(self, 1, "connector_width")
         if self.scheme == "list" and not self.layers:
             raise ValueError(f'layers must be given for scheme "list", got {self.layers}')
         if self.layers is not None and self.scheme not in ("list", "mean", "learned"):
@@ -134,7 +138,7 @@ class Flow:
     """Training times s are moved towards noise: shift s / (1 + (shift - 1) s)."""
 
     def __post_init__(self) -> None:
-        _above(self, 0, "shift")
+        above(self, 0, "shift")
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,12 @@ class Stage:
     """Micro-batches a step; divides `batch`."""
     mixture: dict[str, float]
     """Share of each data set in a batch; they add up to 1."""
+    noises: int
+    """Noises and times drawn for each prompt of a batch; the MLLM reads it only once."""
     lr: float
     """Peak learning rate of AdamW."""
+    generator_rate: float
+    """Learning rate of the generator's pretrained blocks, as a share of `lr`; 0..1."""
     final_lr: float
     """Learning rate at the end of the cosine."""
     warmup: int
@@ -169,10 +177,10 @@ class Stage:
     """Lightning's name of the precision of training."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "steps", "warmup", "final_lr", "weight_decay")
-        _at_least(self, 1, "batch", "accumulate", "sample_every", "checkpoint_every")
-        _above(self, 0, "lr", "clip")
-        _within(self, 0, 0.999999, "ema")
+        at_least(self, 0, "steps", "warmup", "final_lr", "weight_decay")
+        at_least(self, 1, "batch", "accumulate", "sample_every", "checkpoint_every")
+        above(self, 0, "lr", "clip")
+        within(self, 0, 0.999999, "ema")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide batch {self.batch}, got {self.accumulate}")
         if self.final_lr > self.lr:
@@ -210,7 +218,7 @@ class Dropping:
     """Editing: the source image is dropped (a black one of the same size)."""
 
     def __post_init__(self) -> None:
-        _within(self, 0, 1, "t2i_text", "edit_text", "edit_both", "edit_image")
+        within(self, 0, 1, "t2i_text", "edit_text", "edit_both", "edit_image")
         dropped = self.edit_text + self.edit_both + self.edit_image
         if dropped > 1:
             raise ValueError(f"edit_text + edit_both + edit_image must be at most 1, got {dropped}")
@@ -236,10 +244,10 @@ class Monitor:
     """Times to go back before stopping with an error."""
 
     def __post_init__(self) -> None:
-        _above(self, 0, "threshold")
-        _within(self, 0, 0.999999, "decay")
-        _at_least(self, 1, "window", "patience")
-        _at_least(self, 0, "warmup", "rollbacks")
+        above(self, 0, "threshold")
+        within(self, 0, 0.999999, "decay")
+        at_least(self, 1, "window", "patience")
+        at_least(self, 0, "warmup", "rollbacks")
 
 
 @dataclass(frozen=True)
@@ -260,8 +268,8 @@ class Sampling:
     """Pictures sampled at once."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "steps", "batch", "guidance", "image_guidance")
-        _above(self, 0, "shift")
+        at_least(self, 1, "steps", "batch", "guidance", "image_guidance")
+        above(self, 0, "shift")
 
 
 @dataclass(frozen=True)
@@ -282,29 +290,5 @@ class Evaluation:
     """Bootstrap samples of every 95% interval."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "seed")
-        _at_least(self, 1, "prompts", "images", "edits", "questions", "resamples")
-
-
-def _at_least(section: object, least: float, *names: str) -> None:
-    for name in names:
-        if getattr(section, name) < least:
-            raise ValueError(f"{name} must be at least {least}, got {getattr(section, name)}")
-
-
-def _above(section: object, bound: float, *names: str) -> None:
-    for name in names:
-        if getattr(section, name) <= bound:
-            raise ValueError(f"{name} must be above {bound}, got {getattr(section, name)}")
-
-
-def _within(section: object, low: float, high: float, *names: str) -> None:
-    for name in names:
-        if not low <= getattr(section, name) <= high:
-            raise ValueError(f"{name} must be {low} to {high}, got {getattr(section, name)}")
-
-
-def _named(section: object, *names: str) -> None:
-    for name in names:
-        if not getattr(section, name):
-            raise ValueError(f"{name} must not be empty")
+        at_least(self, 0, "seed")
+        at_least(self, 1, "prompts", "images", "edits", "questions", "resamples")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -19,19 +21,25 @@ from tests.tiny import (
     tiny_sana,
 )
 
-from ladder import config
+from ladder.config import load
 from ladder.model.ladder import Ladder
 from ladder.model.rungs import Scheme
 
 QUERIES = 4
 
 
+SHIPPED = load(root=Path(__file__).parents[2])
+
+
 def make(foundations, scheme="last_n", layers=None, seed=0, dtype="float32", **model):
-    model = {"queries": QUERIES, "connector_width": None, **model}
+    model = {"queries": QUERIES, "query_text": None, **model}
     return Ladder.from_foundations(
-        config.Model(scheme=scheme, layers=layers, **model),
-        config.Foundations(
-            mllm=str(foundations / "mllm"), generator=str(foundations / "sana"), dtype=dtype
+        replace(SHIPPED.model, scheme=scheme, layers=layers, **model),
+        replace(
+            SHIPPED.foundations,
+            mllm=str(foundations / "mllm"),
+            generator=str(foundations / "sana"),
+            dtype=dtype,
         ),
         seed,
     )
@@ -53,6 +61,16 @@ def prompts(ladder):
 def inputs():
     torch.manual_seed(0)
     return torch.randn(2, *LATENT_SHAPE), torch.tensor([100.0, 900.0])
+
+
+def test_queries_begin_with_the_words_that_they_are_given(foundations):
+    ladder = make(foundations, query_text="a red circle")
+    tokens = ladder.understanding.prompter.tokens(" a red circle")
+    embeddings = ladder.understanding.mllm.get_input_embeddings().weight
+    fresh = make(foundations)
+    told = min(len(tokens), QUERIES)
+    assert torch.equal(ladder.queries[:told], embeddings[tokens[:told]])
+    assert torch.equal(ladder.queries[told:], fresh.queries[told:])
 
 
 def test_conditions_are_the_connected_states_rung_after_rung(ladder, prompts):

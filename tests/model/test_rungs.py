@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ladder.model.rungs import Mixture, Taps, layer_indices
@@ -35,6 +35,7 @@ def test_the_papers_ladder():
     assert layer_indices("last_n", blocks=20, depth=36).layers == tuple(range(16, 36))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_last_n_is_what_the_published_slice_takes(blocks, depth):
     if blocks > depth:
@@ -45,6 +46,7 @@ def test_last_n_is_what_the_published_slice_takes(blocks, depth):
         assert layer_indices("last_n", blocks, depth).layers == tuple(states[-blocks - 1 : -1])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(2, 40))
 def test_uniform_rises_from_the_first_to_the_last_but_one(blocks, depth):
     if blocks > depth - 1:

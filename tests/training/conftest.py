@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.tiny import tiny_autoencoder, tiny_mllm, tiny_picture, tiny_sana
 
-from ladder.config import Config, Foundations, Model, Stages, load
+from ladder.config import Config, Foundations, Stages, load
 from ladder.data.encode import encode
 from ladder.data.samples import Sample, write_shards
 
@@ -70,7 +70,7 @@ def short(config: Config, foundations: Foundations) -> Config:
         config,
         threads=1,
         foundations=foundations,
-        model=Model(scheme="last_n", layers=None, queries=4, connector_width=None),
+        model=dataclasses.replace(config.model, queries=4, query_text=None),
         stages=Stages(**stages),
         sampling=dataclasses.replace(config.sampling, steps=2),
     )

@@ -49,7 +49,7 @@ def grids(short, encoded, tmp_path):
 
 def test_equal_weights_draw_equal_grids_and_others_do_not(grids):
     first = np.asarray(grids.draw())
-    assert first.shape == (3 * 32, 2 * 32, 3)
+    assert first.shape == (3 * 32, 4 * 32, 3)
     assert (np.asarray(grids.draw()) == first).all()
     for value in grids.pipeline.ladder.trainable_parameters():
         value.data.mul_(1.5)

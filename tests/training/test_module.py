@@ -62,6 +62,16 @@ def test_every_trained_weight_gets_a_gradient_and_no_frozen_one(module, batch):
         assert (value.grad is not None) == (id(value) in trained), name
 
 
+def test_queries_and_mixing_weights_do_not_decay(short):
+    model = dataclasses.replace(short.model, scheme="learned")
+    ladder = Ladder.from_foundations(model, short.foundations, seed=0)
+    module = LadderModule(ladder, short.stages.t2i, short.flow, "t2i", seed=0)
+    _, free = module.configure_optimizers()["optimizer"].param_groups
+    held = {id(value) for value in free["params"]}
+    assert {id(ladder.queries), id(ladder.mixture.weights)} <= held
+    assert id(ladder.connector[0].bias) in held
+
+
 def test_the_optimizer_holds_each_trained_weight_once_and_decays_matrices_only(module):
     optimizer = module.configure_optimizers()["optimizer"]
     decayed, free = optimizer.param_groups
@@ -82,8 +92,8 @@ def stage(config) -> Stage:
 @given(warmup=st.integers(0, 50), extra=st.integers(1, 200))
 def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
     stage = Stage(
-        steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, lr=1e-3, final_lr=1e-5,
-        warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1,
+        steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, noises=1, lr=1e-3,
+        generator_rate=1.0, final_lr=1e-5, warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1,
         precision="32-true",
     )  # fmt: skip
     rates = [rate(step, stage) for step in range(stage.steps)]
@@ -96,6 +106,15 @@ def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
         assert rates[-1] == pytest.approx(stage.final_lr)
     if warmup:
         assert rates[0] == pytest.approx(stage.lr / warmup)
+
+
+def test_the_generators_blocks_learn_at_their_own_rate(short, module):
+    optimizer = module.configure_optimizers()["optimizer"]
+    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    slow = module.stage.lr * module.stage.generator_rate
+    for name, value in module.ladder.named_trainables():
+        inside = name.startswith("generator.") and not name.startswith("generator.caption")
+        assert rates[id(value)] == pytest.approx(slow if inside else module.stage.lr), name
 
 
 def test_the_cosine_is_halfway_in_the_middle(stage):

@@ -1,12 +1,19 @@
-"""Draws the pictures that are judged: many prompts, a few pictures each, each from its own noise."""
+"""Pictures to be judged, drawn by a pipeline from noise that depends on what is asked alone.
+
+A prompt starts from the same noise in every arm and training seed, so that two ladders can be
+compared prompt by prompt.
+
+Letters: P prompts, I pictures of each, H and W height and width.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+import xxhash
+from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
@@ -14,53 +21,43 @@ from ladder.config import Sampling
 from ladder.pipeline import LadderPipeline
 
 
-@dataclass(frozen=True)
-class Request:
-    """A prompt, or an instruction with the picture to edit."""
-
-    text: str
-    source: Image.Image | None = None
-
-
 def draw(
     pipeline: LadderPipeline,
-    requests: Sequence[Request],
+    texts: Sequence[str],
+    sources: Sequence[Image.Image | None],
     images: int,
-    seed: int,
     sampling: Sampling,
+    seed: int,
     title: str,
-) -> list[np.ndarray]:
-    """`images` pictures for each request: a uint8 array (images, H, W, 3) each, in their order.
+) -> UInt8[np.ndarray, "P I H W 3"]:
+    """`images` pictures for each text, edits of its source where there is one.
 
-    The noise of a picture depends on (seed, request, image) only, not on the batch.
+    `title` stands before the progress bar.
     """
-    pictures: list[np.ndarray] = []
-    with tqdm(total=len(requests) * images, desc=title, unit="picture") as progress:
-        for start, part in _batches(requests, max(1, sampling.batch // images)):
-            pipeline.set_progress_bar_config(disable=True)
-            seeds = [
-                (seed * 1_000_003 + start + i) * 1000 + j
-                for i in range(len(part))
-                for j in range(images)
-            ]
-            drawn = pipeline(
-                [request.text for request in part],
-                image=[request.source for request in part],
+    pipeline.set_progress_bar_config(disable=True)
+    step = max(1, sampling.batch // images)
+    drawn, places = [], range(len(texts))
+    with tqdm(total=len(texts) * images, desc=title, unit="picture", mininterval=5) as bar:
+        for first in range(0, len(texts), step):
+            part = slice(first, first + step)
+            pictures = pipeline(
+                list(texts[part]),
+                image=list(sources[part]),
                 num_inference_steps=sampling.steps,
                 guidance_scale=sampling.guidance,
                 image_guidance_scale=sampling.image_guidance,
                 num_images_per_prompt=images,
-                generator=[torch.Generator().manual_seed(one) for one in seeds],
+                generator=[g for n in places[part] for g in noise(texts[n], n, images, seed)],
                 output_type="np",
             ).images
-            pixels = (np.asarray(drawn) * 255).round().astype(np.uint8)
-            pictures += [*pixels.reshape(len(part), images, *pixels.shape[1:])]
-            progress.update(len(pixels))
-    return pictures
+            drawn.append((pictures * 255).round().astype(np.uint8))
+            bar.update(len(pictures))
+    joined = np.concatenate(drawn)
+    return joined.reshape(len(texts), images, *joined.shape[1:])
 
 
-def _batches(
-    requests: Sequence[Request], size: int
-) -> Iterator[tuple[int, Sequence[Request]]]:
-    for start in range(0, len(requests), size):
-        yield start, requests[start : start + size]
+def noise(text: str, place: int, images: int, seed: int) -> list[torch.Generator]:
+    """A generator of noise for each of the pictures of the text at that place of a list."""
+    entropy = [seed, xxhash.xxh64_intdigest(text.encode()), place]
+    states = np.random.SeedSequence(entropy).generate_state(images, np.uint64)
+    return [torch.Generator().manual_seed(int(state >> np.uint64(1))) for state in states]

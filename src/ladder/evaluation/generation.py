@@ -7,6 +7,7 @@ reconstructions of scenes of which the prompts are true.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -22,7 +23,7 @@ THOUGHT = "thought"
 
 
 def prompts(evaluation: Evaluation) -> list[Asked]:
-    """The prompts of all tasks, then those that need thought."""
+    """The prompts of the six tasks, then those that need thought."""
     return [
         asked
         for task in (*TASKS, THOUGHT)
@@ -38,22 +39,18 @@ def scores(
     As in GenEval, a task's score is the share of right pictures, and the overall score is the
     unweighted mean of the six tasks. Thought stands apart, over all and by kind.
     """
-    values = [
-        float(np.mean([judge(prompt.row, observation).correct for observation in observations]))
-        for prompt, observations in zip(asked, seen, strict=True)
-    ]
+    shares: dict[str, list[float]] = defaultdict(list)
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for prompt, observations in zip(asked, seen, strict=True):
+        right = [judge(prompt.row, observation).correct for observation in observations]
+        shares[prompt.row["tag"]].append(float(np.mean(right)))
+        if prompt.row["tag"] == THOUGHT:
+            kinds[prompt.kind].append(float(np.mean(right)))
     draws = (evaluation.resamples, evaluation.seed)
-
-    def pick(attribute: str, value: str) -> list[float]:
-        pairs = zip(asked, values, strict=True)
-        tags = ({"tag": prompt.row["tag"], "kind": prompt.kind} | {"value": v} for prompt, v in pairs)
-        return [entry["value"] for entry in tags if entry[attribute] == value]
-
-    tasks = {task: pick("tag", task) for task in TASKS}
-    kinds = dict.fromkeys(prompt.kind for prompt in asked if prompt.row["tag"] == THOUGHT)
+    tasks = {task: shares[task] for task in TASKS}
     return {
         "geneval_toy": {"overall": asdict(mean_of_groups(tasks, *draws))}
-        | {task: asdict(interval(group, *draws)) for task, group in tasks.items()},
-        THOUGHT: {"overall": asdict(interval(pick("tag", THOUGHT), *draws))}
-        | {kind: asdict(interval(pick("kind", kind), *draws)) for kind in kinds},
+        | {task: asdict(interval(values, *draws)) for task, values in tasks.items()},
+        THOUGHT: {"overall": asdict(interval(shares[THOUGHT], *draws))}
+        | {kind: asdict(interval(values, *draws)) for kind, values in kinds.items()},
     }

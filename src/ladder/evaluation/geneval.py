@@ -26,7 +26,7 @@ DIRECTIONS = ("right of", "above", "below", "left of")
 
 @dataclass(frozen=True)
 class Detected:
-    """One detection: `box` is (x1, y1, x2, y2) in pixels; colour and size if they were looked at."""
+    """One detection: `box` is (x1, y1, x2, y2) in pixels; colour and size where looked at."""
 
     box: tuple[float, float, float, float]
     score: float
@@ -40,6 +40,8 @@ Observation = Mapping[str, Sequence[Detected]]
 
 @dataclass(frozen=True)
 class Verdict:
+    """Whether a picture is right."""
+
     correct: bool
     reason: str
     """One line for each thing that is wrong."""
@@ -82,7 +84,8 @@ def _wrong(
         wanted = clause.get(attribute)
         if wanted and values.count(wanted) < count:
             others = ", ".join(f"{values.count(v)} {v}" for v in known if v in values)
-            return f"expected {wanted} {name}>={count}, found {values.count(wanted)} {wanted}; and {others}"
+            number = f"{values.count(wanted)} {wanted}"
+            return f"expected {wanted} {name}>={count}, found {number}; and {others}"
     if "position" in clause:
         relation, index = clause["position"]
         targets = matched[index]

@@ -30,9 +30,7 @@ def interval(values: Sequence[float], resamples: int, seed: int) -> Interval:
     return mean_of_groups({"all": values}, resamples, seed)
 
 
-def mean_of_groups(
-    groups: Mapping[str, Sequence[float]], resamples: int, seed: int
-) -> Interval:
+def mean_of_groups(groups: Mapping[str, Sequence[float]], resamples: int, seed: int) -> Interval:
     """The unweighted mean of the means of groups of prompts, each group resampled by itself.
 
     Raises ValueError for an empty group: a mean over nothing is no score.

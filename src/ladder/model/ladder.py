@@ -84,7 +84,20 @@ class Ladder(ModelMixin):
         taps = layer_indices(
             model.scheme, generator.config.num_layers, understanding.depth, model.layers, seed
         )
-        return cls(understanding, generator, taps, model.queries, model.connector_width, seed)
+        ladder = cls(understanding, generator, taps, model.queries, model.connector_width, seed)
+        if model.query_text is not None:
+            ladder.begin_queries_with(model.query_text)
+        return ladder
+
+    @torch.no_grad()
+    def begin_queries_with(self, text: str) -> None:
+        """Set the first queries to the embeddings of the tokens of `text` (arXiv 2104.08691).
+
+        Words with which the MLLM itself would answer lead its layers to what an answer needs.
+        """
+        tokens = self.understanding.prompter.tokens(f" {text}")[: len(self.queries)]
+        embeddings = self.understanding.mllm.get_input_embeddings().weight
+        self.queries[: len(tokens)] = embeddings[tokens].to(self.queries)
 
     @property
     def taps(self) -> Taps:

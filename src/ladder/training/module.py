@@ -7,6 +7,7 @@ and a resumed run draws what it would have drawn.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -56,24 +58,31 @@ class LadderModule(LightningModule):
                 batch_idx % self.stage.accumulate,
             )
         )
-        latents = batch.latents
+        latents = batch.latents.repeat(self.stage.noises, 1, 1, 1)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         s = flow.times(len(latents), self.flow.shift, generator).to(latents.device)
         noisy = flow.noisy(latents, noise, s).to(self.ladder.queries.dtype)
-        velocity = self.ladder(noisy, s * flow.TIMESTEPS, batch.prompts)
+        conditions = self.ladder.conditions(batch.prompts).repeat(self.stage.noises, 1, 1)
+        velocity = self.ladder.velocity(noisy, s * flow.TIMESTEPS, conditions)
         return flow.loss(velocity, latents, noise)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW; matrices and kernels decay, vectors, norms and queries don't."""
-        decayed = {True: [], False: []}
+        """AdamW; matrices and kernels decay, vectors, norms and tables (see `decays`) don't.
+
+        The generator's pretrained blocks learn at a rate of their own (see `pretrained`).
+        """
+        groups: dict[tuple[bool, bool], list[Parameter]] = defaultdict(list)
         for name, value in self.ladder.named_trainables():
-            decayed[value.ndim > 1 and decays(name)].append(value)
+            groups[pretrained(name), value.ndim > 1 and decays(name)].append(value)
         optimizer = AdamW(
             [
-                {"params": decayed[True], "weight_decay": self.stage.weight_decay},
-                {"params": decayed[False], "weight_decay": 0.0},
+                {
+                    "params": values,
+                    "lr": self.stage.lr * (self.stage.generator_rate if slow else 1.0),
+                    "weight_decay": self.stage.weight_decay if decayed else 0.0,
+                }
+                for (slow, decayed), values in sorted(groups.items(), key=lambda item: item[0])
             ],
-            lr=self.stage.lr,
             betas=BETAS,
         )
         schedule = LambdaLR(optimizer, lambda step: rate(step, self.stage) / self.stage.lr)
@@ -129,6 +138,13 @@ def step_seed(seed: int, stage: str, rank: int, step: int, micro: int) -> int:
     return xxhash.xxh64_intdigest(f"{seed} {stage} {rank} {step} {micro}".encode()) >> 1
 
 
+def pretrained(name: str) -> bool:
+    """Whether a parameter belongs to what the generator knows already, and not to what carries
+    conditions into it: queries, connector, and the generator's projection of captions."""
+    return name.startswith("generator.") and not name.startswith("generator.caption")
+
+
 def decays(name: str) -> bool:
-    """Whether a parameter of more than one dimension is subject to weight decay."""
-    return not name.endswith(("queries", "scale_shift_table"))
+    """Whether a parameter of more than one dimension decays: tables, for which 0 means something
+    (no shift, the mean of all layers, no query at all), don't."""
+    return not name.endswith(("queries", "mixture.weights", "scale_shift_table"))

@@ -61,6 +61,9 @@ def run_stage(
     monitor gives up.
     """
     torch.set_num_threads(config.threads)
+    if not torch.cuda.is_available():
+        # It governs the CPU too, where the fused attention's backward takes half of a step.
+        torch.backends.cuda.enable_flash_sdp(False)
     folder = runs / f"{config.arm}-{config.seed}" / stage
     ladder = starting_ladder(config, stage, folder.parent)
     if stage_of(config, stage).steps:

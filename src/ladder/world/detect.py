@@ -3,9 +3,11 @@
 It plays the part that Mask2Former and CLIP play for GenEval. Nothing is learned: the background is
 the style that most pixels have, what differs from it falls into connected components, and each
 component is compared with every shape at both sizes. A component that resembles no shape, or two
-of them equally, or has several colours, gets a low score, so blobs and mixtures are not believed.
+of them equally, or has several colours, or lets the background through, gets a low score, so that
+blobs and mixtures are not believed.
 
-Letters: H and W height and width, N pixels of a component, M templates, P pixels of a template.
+Letters: H and W height and width, C the three colours, N pixels of a component, M templates,
+P pixels of a template.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 OFF_COLOR = 40.0
 """A pixel this far in RGB from any mixture of an object's colour with the background is still of
 that colour; at twice the distance it is not at all."""
+THIN, SOLID = 0.5, 0.85
+"""Opacities at which an inner pixel of an object counts as missing, and as whole."""
+SPARE = 0.1
+"""Share of the inner pixels that may be missing: a strong blur costs as much."""
 CLEAR = 0.025
 """A fit better than that of any other shape by this much is beyond doubt."""
-WORST, BEST = 0.7, 0.875
+WORST, BEST = 0.75, 0.875
 """Fits that score 0 and 1. Rendered objects fit by 0.99, reconstructions by 0.91 or more (99%),
 half-drawn objects by less than 0.76 (90%)."""
 SURE = 0.3
@@ -133,18 +139,23 @@ def same_scene(a: Scene | None, b: Scene) -> bool:
 
 def _classify(
     pixels: Float32[np.ndarray, "H W 3"],
-    ground: Float32[np.ndarray, "3"],
+    ground: Float32[np.ndarray, " C"],
     own: Bool[np.ndarray, "H W"],
     stats: np.ndarray,
 ) -> Detection:
     """The detection of the component `own`, whose box `stats` holds as OpenCV gives it."""
     x, y, width, height, _ = (int(value) for value in stats)
-    color = _color(pixels, own)
+    inner = cv2.erode(own.astype(np.uint8), _RING) > 0
+    inside = pixels[inner if inner.any() else own]
+    color = _color(inside)
     direction = _PALETTE[color] - ground
+    opacity = _opacity(inside - ground, direction)
+    missing = ((SOLID - opacity) / (SOLID - THIN)).clip(0, 1).mean()
+    solid = min(1.0, 1 + SPARE - missing)
     rows, columns = np.nonzero(cv2.dilate(own.astype(np.uint8), _RING))
     difference = pixels[rows, columns] - ground
     strength = _norm(difference)
-    alpha = (difference @ direction / (direction @ direction)).clip(0, 1)
+    alpha = _opacity(difference, direction)
     off = _norm(difference - alpha[:, None] * direction) / OFF_COLOR
     purity = np.average((2 - off).clip(0, 1), weights=strength)
 
@@ -153,32 +164,37 @@ def _classify(
     top = round(float(np.average(rows, weights=strength)) + 0.5 - WINDOW / 2)
     window = np.zeros((WINDOW, WINDOW), np.float32)
     i, j = rows - top, columns - left
-    inside = (i >= 0) & (i < WINDOW) & (j >= 0) & (j < WINDOW)
-    window[i[inside], j[inside]] = alpha[inside]
+    held = (i >= 0) & (i < WINDOW) & (j >= 0) & (j < WINDOW)
+    window[i[held], j[held]] = alpha[held]
     templates = _templates()
     common = templates.pixels @ window.ravel()
     fits = common / (templates.squares + (alpha**2).sum() - common)
     best = int(fits.argmax())
     shape, size = templates.names[best]
     other = np.delete(fits.reshape(len(SHAPES), -1).max(1), SHAPES.index(shape)).max()
-    doubt = max(0.0, 1 - (fits[best] - other) / CLEAR) * (BEST - WORST)
-    score = np.clip((fits[best] * purity - doubt - WORST) / (BEST - WORST), 0, 1)
+    likeness = np.clip((fits[best] * purity * solid - WORST) / (BEST - WORST), 0, 1)
+    clearness = min(1.0, (fits[best] - other) / CLEAR)
     return Detection(
         shape=shape,
         color=[*COLORS][color],
         size=size,
         box=(x, y, x + width, y + height),
         center=(left + float(templates.centers[best][0]), top + float(templates.centers[best][1])),
-        score=round(float(score), 4),
+        score=round(float(likeness * clearness), 4),
     )
 
 
-def _color(pixels: Float32[np.ndarray, "H W 3"], own: Bool[np.ndarray, "H W"]) -> int:
-    """Index of the colour that most inner pixels of a component are nearest to."""
-    inner = cv2.erode(own.astype(np.uint8), _RING) > 0
-    chosen = pixels[inner if inner.any() else own]
-    nearest = _norm(chosen[:, None] - _PALETTE).argmin(1)
+def _color(pixels: Float32[np.ndarray, "N C"]) -> int:
+    """Index of the colour that most pixels are nearest to."""
+    nearest = _norm(pixels[:, None] - _PALETTE).argmin(1)
     return int(np.bincount(nearest).argmax())
+
+
+def _opacity(
+    difference: Float32[np.ndarray, "N C"], direction: Float32[np.ndarray, " C"]
+) -> Float32[np.ndarray, " N"]:
+    """How far each pixel is on its way from the background to a colour, 0..1."""
+    return (difference @ direction / (direction @ direction)).clip(0, 1)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,151 @@
+"""The three parts of an evaluation: text to image, edits, understanding.
+
+Each draws or asks, notes what was observed (a line of JSON a picture or answer, so that it can be
+scored again), saves pictures for people, and scores.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ladder.config import Config
+from ladder.evaluation import edits as editing
+from ladder.evaluation import generation, understanding
+from ladder.evaluation.bounds import of_another, reconstructed
+from ladder.evaluation.drawing import draw
+from ladder.evaluation.geneval import judge
+from ladder.evaluation.grids import Tile, save_grid
+from ladder.evaluation.observe import observe
+from ladder.model.understanding import Understanding
+from ladder.pipeline import LadderPipeline
+from ladder.world.detect import detect
+from ladder.world.edits import evaluation_edits
+from ladder.world.questions import evaluation_questions
+from ladder.world.render import render
+
+SHOWN = 7
+"""Prompts of each task or kind in a grid."""
+SHOWN_EDITS = 3
+"""Edits of each kind in a grid."""
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The scores of a ladder, and those of the floor and the ceiling beside them."""
+
+    metrics: Metrics
+    floor: Metrics
+    ceiling: Metrics
+
+
+def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, grids: Path) -> Part:
+    """GenEval's tasks and prompts that need thought.
+
+    Writes prompts.jsonl and pictures.jsonl in GenEval's forms into `notes`, and t2i.png and
+    thought.png into `grids`.
+    """
+    evaluation, sampling = config.evaluation, config.sampling
+    asked = generation.prompts(evaluation)
+    texts = [prompt.text for prompt in asked]
+    images, sources = evaluation.images, [None] * len(texts)
+    pictures = draw(pipeline, texts, sources, images, sampling, evaluation.seed, "text to image")
+    seen = [[observe(picture) for picture in group] for group in pictures]
+    lines, tiles = [], {}
+    for index, (prompt, observations) in enumerate(zip(asked, seen, strict=True)):
+        verdicts = [judge(prompt.row, observation) for observation in observations]
+        for image, (observation, verdict) in enumerate(zip(observations, verdicts, strict=True)):
+            found = {name: [asdict(one) for one in group] for name, group in observation.items()}
+            lines.append(
+                {"prompt_index": index, "image": image, "detections": found} | asdict(verdict)
+            )
+        tile = Tile(pictures[index, 0], prompt.text, verdicts[0].correct)
+        tiles.setdefault(prompt.row["tag"], {}).setdefault(prompt.kind, []).append(tile)
+    write_lines(notes / "prompts.jsonl", (prompt.row | {"kind": prompt.kind} for prompt in asked))
+    write_lines(notes / "pictures.jsonl", lines)
+    thoughts = tiles.pop(generation.THOUGHT)
+    literal = {task: tile for kinds in tiles.values() for task, tile in kinds.items()}
+    save_grid([(task, row[:SHOWN]) for task, row in literal.items()], grids / "t2i.png")
+    save_grid([(kind, row[:SHOWN]) for kind, row in thoughts.items()], grids / "thought.png")
+
+    tasks = [prompt.row["tag"] for prompt in asked]
+    best = reconstructed(pipeline.vae, [prompt.scene for prompt in asked], sampling.batch)
+    return Part(
+        generation.scores(asked, seen, evaluation),
+        generation.scores(asked, of_another(seen, tasks), evaluation),
+        generation.scores(asked, [[observe(picture)] for picture in best], evaluation),
+    )
+
+
+def evaluate_edits(config: Config, pipeline: LadderPipeline, notes: Path, grids: Path) -> Part:
+    """Edits of every kind, one picture each.
+
+    Writes edits.jsonl into `notes`, and edits.png (source, result, target) into `grids`.
+    """
+    evaluation, sampling = config.evaluation, config.sampling
+    edits = evaluation_edits(evaluation.edits, evaluation.seed)
+    texts = [edit.instructions[0] for edit in edits]
+    sources = [Image.fromarray(render(edit.before)) for edit in edits]
+    pictures = draw(pipeline, texts, sources, 1, sampling, evaluation.seed, "edits")[:, 0]
+    found = [detect(picture) for picture in pictures]
+    lines, tiles = [], {}
+    for edit, text, picture, seen in zip(edits, texts, pictures, found, strict=True):
+        score = editing.score_edit(edit, seen)
+        truth = {"before": edit.before.to_json(), "after": edit.after.to_json()}
+        lines.append(
+            {"kind": edit.kind, "instruction": text}
+            | truth
+            | {"detections": asdict(seen)}
+            | asdict(score)
+        )
+        tiles.setdefault(edit.kind, []).extend(
+            [
+                Tile(render(edit.before), "source"),
+                Tile(picture, text, score.exact == 1),
+                Tile(render(edit.after), "target"),
+            ]
+        )
+    write_lines(notes / "edits.jsonl", lines)
+    shown = [(kind, row[: 3 * SHOWN_EDITS]) for kind, row in tiles.items()]
+    save_grid(shown, grids / "edits.png")
+
+    best = reconstructed(pipeline.vae, [edit.after for edit in edits], sampling.batch)
+    kinds = [edit.kind for edit in edits]
+    return Part(
+        {"edit": editing.scores(edits, found, evaluation)},
+        {"edit": editing.scores(edits, of_another(found, kinds), evaluation)},
+        {"edit": editing.scores(edits, [detect(picture) for picture in best], evaluation)},
+    )
+
+
+def evaluate_understanding(config: Config, pipeline: LadderPipeline, notes: Path) -> Metrics:
+    """Questions about pictures, asked of the ladder and of the MLLM as it was before.
+
+    Writes answers.jsonl into `notes`.
+    """
+    evaluation, batch = config.evaluation, config.sampling.batch
+    questions = evaluation_questions(evaluation.questions, evaluation.seed)
+    ours = pipeline.ladder.understanding
+    answers = understanding.answers(ours, questions, batch, "questions")
+    foundation = Understanding.from_pretrained(config.foundations.mllm, ours.mllm.dtype)
+    foundation.to(ours.mllm.device)
+    original = understanding.answers(foundation, questions, batch, "questions to the foundation")
+    lines = (
+        {"kind": asked.kind, "question": asked.text, "truth": asked.answer, "answer": answer}
+        | {"foundation": before}
+        for asked, answer, before in zip(questions, answers, original, strict=True)
+    )
+    write_lines(notes / "answers.jsonl", lines)
+    return {"understanding": understanding.scores(questions, answers, original, evaluation)}
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON object a line."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
