@@ -16,11 +16,16 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
 # PEP 484's tower: an int may stand where a float is asked for, as type checkers have it.
 install_import_hook("ladder", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+# Other work on the machine must not fail a test: no example has a time limit.
+settings.register_profile("ladder", deadline=None)
+settings.load_profile("ladder")
 
 ROOT = Path(__file__).parents[1]
 

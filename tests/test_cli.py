@@ -176,6 +176,7 @@ def tiny_ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"foundations.mllm={folder / 'mllm'}",
             f"foundations.generator={folder / 'sana'}",
             "model.queries=2",
+            "model.query_text=null",
         ],
         root=ROOT,
     )

@@ -93,8 +93,8 @@ def stage(config) -> Stage:
 def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
     stage = Stage(
         steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, noises=1, lr=1e-3,
-        generator_rate=1.0, final_lr=1e-5, warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1,
-        precision="32-true",
+        generator_rate=1.0, final_lr=1e-5, warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9,
+        sample_every=1, checkpoint_every=1, precision="32-true",
     )  # fmt: skip
     rates = [rate(step, stage) for step in range(stage.steps)]
     rising, falling = rates[: warmup + 1], rates[warmup:]
@@ -110,7 +110,9 @@ def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
 
 def test_the_generators_blocks_learn_at_their_own_rate(short, module):
     optimizer = module.configure_optimizers()["optimizer"]
-    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    rates = {
+        id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]
+    }
     slow = module.stage.lr * module.stage.generator_rate
     for name, value in module.ladder.named_trainables():
         inside = name.startswith("generator.") and not name.startswith("generator.caption")

@@ -1,7 +1,9 @@
 """Means with 95% intervals, bootstrapped over prompts.
 
-Pictures of one prompt are not independent, so whole prompts are drawn, never single pictures: the
-statistic is a mean of prompt means. Percentile intervals of `scipy.stats.bootstrap`.
+Pictures of one prompt are not independent, so whole prompts are drawn, never single pictures: a
+value here is the mean of a prompt. The intervals are percentiles of resampled means. Where all
+values are equal the interval has no width, which says that resampling finds no spread, not that
+there is none.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -38,18 +39,14 @@ def mean_of_groups(groups: Mapping[str, Sequence[float]], resamples: int, seed: 
     empty = [name for name, values in groups.items() if not len(values)]
     if empty or not groups:
         raise ValueError(f"every group must have a value, got none for {empty or 'no group'}")
-    arrays = [np.asarray(values, float) for values in groups.values()]
-    mean = float(np.mean([array.mean() for array in arrays]))
-    number = sum(len(array) for array in arrays)
-    if all(np.ptp(array) == 0 for array in arrays):
-        return Interval(mean, mean, mean, number)
-    found = stats.bootstrap(
-        arrays,
-        lambda *parts, axis: sum(part.mean(axis=axis) for part in parts) / len(parts),
-        n_resamples=resamples,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), number)
+    rng = np.random.default_rng(seed)
+    means, drawn = [], []
+    for values in groups.values():
+        array = np.asarray(values, float)
+        means.append(array.mean())
+        drawn.append(array[rng.integers(len(array), size=(resamples, len(array)))].mean(1))
+    mean, tail = float(np.mean(means)), (1 - CONFIDENCE) / 2
+    low, high = (float(value) for value in np.quantile(np.mean(drawn, 0), (tail, 1 - tail)))
+    number = sum(len(values) for values in groups.values())
+    # Rounding must not push the mean out of an interval without width.
+    return Interval(mean, min(low, mean), max(high, mean), number)

@@ -83,7 +83,9 @@ def train(steps: int, seed: int, folder: Path) -> None:
             progress.set_postfix(loss=f"{loss.item():.3f}", psnr=f"{psnr(error):.1f} dB")
     model.register_to_config(scaling_factor=scaling_factor(model, rng))
     model.to(torch.bfloat16).save_pretrained(folder)
-    log.info("saved the autoencoder to %s, scaling factor %.3f", folder, model.config.scaling_factor)
+    log.info(
+        "saved the autoencoder to %s, scaling factor %.3f", folder, model.config.scaling_factor
+    )
 
 
 def draw_pictures(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:

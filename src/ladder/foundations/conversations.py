@@ -89,7 +89,7 @@ def _pack(
     rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, kind: str, length: int
 ) -> tuple[dict[str, np.ndarray], Scene | None]:
     """One row, filled with as many turns as fit."""
-    scene = None if kind == "captions" else draw_scene(rng, choose(rng, edits.OBJECTS + (6,)))
+    scene = None if kind == "captions" else draw_scene(rng, choose(rng, (*edits.OBJECTS, 6)))
     start = tokenizer(beginning(ASSIST if kind == "questions" else DESCRIBE, scene is not None))
     ids, targets, weights, turns = list(start.input_ids), [-100] * length, [0.0] * length, []
     positions = _beginning_positions(ids, tokenizer, scene is not None)

@@ -18,8 +18,8 @@ from diffusers import (
     SanaPipeline,
     SanaTransformer2DModel,
 )
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tokenizers.processors import TemplateProcessing
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 from transformers import Gemma2Config, Gemma2Model, PreTrainedTokenizerFast
 

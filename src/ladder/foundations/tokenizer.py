@@ -1,4 +1,4 @@
-"""The toy tokenizer: byte-level BPE in Qwen2's format, with Qwen's special tokens and chat template.
+"""The toy tokenizer: byte-level BPE as Qwen2's, with Qwen's special tokens and chat template.
 
 Trained on the toy world's own texts, so that each of their words is one token, while any other text
 falls back to bytes. The folder it is saved in opens with `transformers.AutoTokenizer`.
@@ -7,7 +7,15 @@ falls back to bytes. The folder it is saved in opens with `transformers.AutoToke
 from __future__ import annotations
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 from transformers import Qwen2TokenizerFast
 
 from ladder.world import draws, edits, questions
@@ -18,7 +26,10 @@ SPECIAL_TOKENS = (
     "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 """Special tokens of Qwen2.5-VL: https://huggingface.co/Qwen/Qwen2.5-VL-3B-Instruct."""
-WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 """Qwen2's rule of splitting text before BPE."""
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}

@@ -116,7 +116,11 @@ def draw_caption(rng: np.random.Generator, scene: Scene, kind: str) -> Caption:
     while True:
         speaker = speakers[bounds.searchsorted(rng.random(), side="right")]
         caption = speaker(rng, scene)
-        if speaker is language.single_object or caption.tag == "dense" or not held_out(caption.text):
+        if (
+            speaker is language.single_object
+            or caption.tag == "dense"
+            or not held_out(caption.text)
+        ):
             return caption
 
 

@@ -78,7 +78,9 @@ def _recolor(rng: np.random.Generator, scene: Scene, wordings: int) -> Edit:
     color = choose(rng, [color for color in COLORS if color != thing.color])
     after = _changed(scene, thing, dataclasses.replace(thing, color=color))
     ways = ("make {} {}", "change {} to {}", "paint {} {}", "turn {} {}", "color {} {}")
-    texts = (choose(rng, ways).format(name_thing(rng, scene, thing), color) for _ in range(wordings))
+    texts = (
+        choose(rng, ways).format(name_thing(rng, scene, thing), color) for _ in range(wordings)
+    )
     return Edit(scene, after, "recolor", tuple(texts))
 
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import xxhash
 
 from ladder.world.scenes import CELL_NAMES, GRID, Scene, Thing
 
+Option = TypeVar("Option")
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RELATIONS = {
@@ -30,8 +32,8 @@ RELATIONS = {
 """GenEval's relations and the ways to say them; y points down."""
 FRAMES = (
     "a photo of {}", "a picture of {}", "an image of {}", "{}", "a drawing of {}", "draw {}",
-    "show {}", "show me {}", "please draw {}", "i want to see {}", "a scene with {}", "an icon of {}",
-    "a painting of {}", "a sketch of {}", "a view of {}",
+    "show {}", "show me {}", "please draw {}", "i want to see {}", "a scene with {}",
+    "an icon of {}", "a painting of {}", "a sketch of {}", "a view of {}",
 )  # fmt: skip
 PLACES = (
     ("top left", "upper left", "northwest"), ("top", "top center", "north"),
@@ -102,7 +104,8 @@ def held_out(text: str) -> bool:
     return xxhash.xxh64_intdigest(text.encode()) % HELD_OUT_SHARE == 0
 
 
-def choose(rng: np.random.Generator, options: Sequence):
+def choose(rng: np.random.Generator, options: Sequence[Option]) -> Option:
+    """One of `options`, each equally likely."""
     return options[rng.integers(len(options))]
 
 

@@ -19,6 +19,8 @@ OBJECTS = (1, 2, 2, 3, 3, 4, 5, 6)
 
 @dataclass(frozen=True)
 class Question:
+    """A question of one of `KINDS` about a scene, with its answer."""
+
     kind: str
     scene: Scene
     text: str

@@ -48,7 +48,7 @@ CELL_NAMES = (
 
 @dataclass(frozen=True, order=True)
 class Thing:
-    """One object: `cell` 0..8 in reading order, names of shape, colour and size, offset in pixels."""
+    """One object: `cell` 0..8 in reading order, shape, colour, size, and offset in pixels."""
 
     cell: int
     shape: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ def _write_tars(
                 tar.write({"__key__": f"{index:07d}", **record(index)})
 
 
-def _chunks(items, size: int) -> Iterator[list[int]]:
+def _chunks(items: Iterable[int], size: int) -> Iterator[list[int]]:
     chunk: list[int] = []
     for item in items:
         chunk.append(item)

@@ -105,6 +105,10 @@ def negation(rng: np.random.Generator, scene: Scene) -> Caption:
     thing = scene.things[0]
     other = choose(rng, [shape for shape in SHAPES if shape != thing.shape])
     wanted, denied = noun(describe(thing)), noun(Clause(other))
-    ways = (f"{wanted}, not {denied}", f"not {denied} but {wanted}", f"{wanted} instead of {denied}")
+    ways = (
+        f"{wanted}, not {denied}",
+        f"not {denied} but {wanted}",
+        f"{wanted} instead of {denied}",
+    )
     clause = describe(thing)
     return meaning(frame(rng, choose(rng, ways)), "thought", [clause], excluded=[Clause(other)])

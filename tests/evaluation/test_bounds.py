@@ -1,0 +1,65 @@
+"""Floors use other prompts' pictures, ceilings true ones; noise depends on what is asked alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.tiny import tiny_autoencoder
+
+from ladder.config import Evaluation
+from ladder.evaluation import generation
+from ladder.evaluation.bounds import of_another, reconstructed
+from ladder.evaluation.drawing import noise
+from ladder.evaluation.observe import observe
+from ladder.world.render import SIDE, render
+from ladder.world.scenes import Scene, Thing
+
+
+def test_everyone_gets_anothers_value_of_the_same_group():
+    groups = ["a", "b", "a", "a", "b"]
+    values = [*range(5)]
+    given = of_another(values, groups)
+    assert sorted(given) == values
+    assert all(one != other for one, other in zip(given, values, strict=True))
+    assert [groups[value] for value in given] == groups
+
+
+def test_a_group_of_one_has_no_other():
+    with pytest.raises(ValueError, match=r"at least two prompts a task.*'b'"):
+        of_another([1, 2, 3], ["a", "a", "b"])
+
+
+def test_true_pictures_reach_the_top_and_those_of_others_do_not():
+    evaluation = Evaluation(seed=5, prompts=12, images=1, edits=1, questions=1, resamples=200)
+    asked = generation.prompts(evaluation)
+    seen = [[observe(render(prompt.scene))] for prompt in asked]
+    top = generation.scores(asked, seen, evaluation)
+    tasks = [prompt.row["tag"] for prompt in asked]
+    floor = generation.scores(asked, of_another(seen, tasks), evaluation)
+    for group in ("geneval_toy", "thought"):
+        assert all(found["mean"] == 1 for found in top[group].values())
+        assert floor[group]["overall"]["mean"] < 0.5
+    assert set(top["geneval_toy"]) == {"overall", *generation.TASKS}
+    assert top["geneval_toy"]["overall"]["n"] == 72
+
+
+def test_reconstructions_are_pictures_of_their_scenes_in_any_batch():
+    torch.manual_seed(0)
+    vae = tiny_autoencoder().eval()
+    scenes = [Scene((Thing(cell, "star", "red", "large"),)) for cell in range(3)]
+    pictures = reconstructed(vae, scenes, batch=2)
+    assert pictures.shape == (3, SIDE, SIDE, 3)
+    alone = reconstructed(vae, scenes[2:], batch=1)
+    np.testing.assert_allclose(pictures[2].astype(int), alone[0].astype(int), atol=1)
+
+
+def test_noise_is_of_the_text_its_place_the_picture_and_the_seed():
+    def first(*key: object) -> list[float]:
+        return [torch.randn(1, generator=one).item() for one in noise(*key)]
+
+    base = first("a red star", 3, 4, 0)
+    assert first("a red star", 3, 4, 0) == base
+    others = [("a blue star", 3, 4, 0), ("a red star", 2, 4, 0), ("a red star", 3, 4, 1)]
+    drawn = base + [value for key in others for value in first(*key)]
+    assert len(set(drawn)) == 16

@@ -1,0 +1,169 @@
+"""A whole evaluation of a tiny, untrained ladder: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.tiny import tiny_mllm, tiny_sana
+
+from ladder.config import Config, load
+from ladder.evaluation.geneval import Detected, judge
+from ladder.evaluation.run import evaluate
+from ladder.model.ladder import Ladder
+from ladder.world.edits import KINDS
+from ladder.world.language import TASKS
+
+pytestmark = pytest.mark.slow
+NAME = "ladder-0"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Config:
+    """The shipped configuration with tiny foundations and few pictures."""
+    folder = tmp_path_factory.mktemp("foundations")
+    shipped = load(
+        arguments=[
+            "evaluation.prompts=6", "evaluation.images=2", "evaluation.edits=2",
+            "evaluation.questions=2", "evaluation.resamples=50", "sampling.steps=2",
+            "sampling.batch=32",
+        ],
+        root=root,
+    )  # fmt: skip
+    tiny = dataclasses.replace(
+        shipped.foundations,
+        mllm=str(tiny_mllm(folder / "mllm")),
+        generator=str(tiny_sana(folder / "sana")),
+    )
+    return dataclasses.replace(
+        shipped, foundations=tiny, model=dataclasses.replace(shipped.model, queries=4)
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, config: Config) -> Path:
+    """A folder with a ladder and a manifest, evaluated."""
+    place = tmp_path_factory.mktemp("place")
+    ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
+    folder = place / "runs" / NAME / "finetune/ladder"
+    ladder.save_pretrained(folder)
+    values = config.as_dict()
+    trained = {key: values[key] for key in ("seed", "arm", "world", "model", "stages")}
+    (folder / "training.json").write_text(json.dumps(trained))
+    (place / "curated").mkdir()
+    (place / "curated/manifest.json").write_text(json.dumps({"hash": "abc"}))
+    run(config, place)
+    return place
+
+
+def run(config: Config, place: Path) -> Path:
+    return evaluate(config, place / "runs", place / "curated", place / "experiments")
+
+
+@pytest.fixture(scope="module")
+def result(place: Path) -> dict:
+    return json.loads((place / f"experiments/results/{NAME}.json").read_text())
+
+
+def leaves(metrics: dict) -> list[dict]:
+    if set(metrics) == {"mean", "low", "high", "n"}:
+        return [metrics]
+    return [leaf for value in metrics.values() for leaf in leaves(value)]
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_result_has_the_agreed_form(result: dict, config: Config):
+    assert (result["arm"], result["seed"]) == ("ladder", 0)
+    assert result["config"] == config.as_dict()
+    metrics = result["metrics"]
+    assert set(metrics) == {
+        "geneval_toy", "thought", "edit", "understanding", "floor", "ceiling",
+    }  # fmt: skip
+    for part in (metrics, metrics["floor"], metrics["ceiling"]):
+        assert set(part["geneval_toy"]) == {"overall", *TASKS}
+        assert "overall" in part["thought"]
+        assert set(part["edit"]) == {"followed", "kept", "kept_share", "exact", "kinds"}
+    for leaf in leaves(metrics):
+        assert 0 <= leaf["low"] <= leaf["mean"] <= leaf["high"] <= 1
+        assert leaf["n"] > 0
+    assert metrics["geneval_toy"]["overall"]["n"] == 36
+    assert metrics["edit"]["exact"]["n"] == 2 * len(KINDS)
+
+
+def test_the_result_says_where_it_comes_from(result: dict):
+    origin = result["provenance"]
+    assert origin["data"] == "abc"
+    assert origin["git"] is None or len(origin["git"]) == 40
+    assert isinstance(origin["dirty"], bool)
+    assert {"python", "torch", "diffusers"} <= set(origin["versions"])
+
+
+def test_understanding_is_that_of_the_foundation(result: dict, place: Path):
+    assert result["metrics"]["understanding"]["as_foundation"]["mean"] == 1
+    answers = lines(place / "runs" / NAME / "evaluation/answers.jsonl")
+    assert all(row["answer"] == row["foundation"] for row in answers)
+
+
+def test_what_was_observed_can_be_scored_again(place: Path, result: dict):
+    notes = place / "runs" / NAME / "evaluation"
+    rows, pictures = lines(notes / "prompts.jsonl"), lines(notes / "pictures.jsonl")
+    assert len(pictures) == 2 * len(rows)
+    right: dict[str, list[bool]] = {}
+    for picture in pictures:
+        row = rows[picture["prompt_index"]]
+        observation = {
+            name: [Detected(**one) for one in group]
+            for name, group in picture["detections"].items()
+        }
+        verdict = judge(row, observation)
+        assert (verdict.correct, verdict.reason) == (picture["correct"], picture["reason"])
+        right.setdefault(row["tag"], []).append(verdict.correct)
+    for task in TASKS:
+        mean = result["metrics"]["geneval_toy"][task]["mean"]
+        assert np.mean(right[task]) == pytest.approx(mean)
+
+
+def test_there_are_pictures_and_a_table_of_scores(place: Path, result: dict):
+    folder = place / "experiments/pictures" / NAME
+    for name in ("t2i.png", "thought.png", "edits.png"):
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 300
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+    with (folder / "scores.csv").open() as file:
+        table = {row["score"]: row for row in csv.DictReader(file)}
+    overall = result["metrics"]["geneval_toy"]["overall"]["mean"]
+    assert float(table["geneval_toy overall"]["mean"]) == pytest.approx(overall, abs=1e-4)
+    assert "edit exact" in table
+
+
+def test_time_and_memory_lie_beside_the_result(place: Path, result: dict):
+    cost = json.loads((place / "runs" / NAME / "evaluation/cost.json").read_text())
+    parts = {"generation", "edits", "understanding", "total"}
+    assert set(cost["seconds"]) == parts
+    assert all(seconds > 0 for seconds in cost["seconds"].values())
+    assert cost["peak_bytes"]["process"] > 1 << 20
+    assert "seconds" not in json.dumps(result)
+
+
+def test_the_same_ladder_gets_the_same_result(place: Path, config: Config, result: dict):
+    again = json.loads(run(config, place).read_text())
+    assert again["metrics"] == result["metrics"]
+
+
+def test_a_ladder_of_another_configuration_is_refused(place: Path, config: Config):
+    other = dataclasses.replace(config, world=dataclasses.replace(config.world, captions=3))
+    with pytest.raises(ValueError, match=r"must hold a ladder of this configuration.*'world'"):
+        run(other, place)
+
+
+def test_a_missing_ladder_is_an_error(place: Path, config: Config):
+    with pytest.raises(FileNotFoundError, match=r"ladder-7"):
+        run(dataclasses.replace(config, seed=7), place)
