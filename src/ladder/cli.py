@@ -115,6 +115,13 @@ def train(config: Config, options: argparse.Namespace) -> None:
     run_stage(config, options.stage, ENCODED, export=options.export)
 
 
+def examine(config: Config, options: argparse.Namespace) -> None:
+    """Score the pretrained parts into experiments/results/foundations.json."""
+    from ladder.evaluation.foundations import examine
+
+    examine(config)
+
+
 def evaluate(config: Config, options: argparse.Namespace) -> None:
     """Score a trained ladder into experiments/results/<arm>-<seed>.json."""
     from ladder.evaluation.run import evaluate
@@ -203,6 +210,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_stage(verbs, world)
     add_stage(verbs, curate)
     add_stage(verbs, foundations, part=("autoencoder", "mllm", "generator"))
+    add_stage(verbs, examine)
     add_stage(verbs, encode)
     verb = add_stage(verbs, train, stage=("t2i", "ti2i", "finetune"))
     verb.add_argument(

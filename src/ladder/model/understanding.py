@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration, TextIteratorStreamer
 from transformers.masking_utils import create_causal_mask
 
-from ladder.model.prompts import LADDER, QUESTION, Prompter, Prompts
+from ladder.model.prompts import LADDER, QUESTION, Framing, Prompter, Prompts
 from ladder.model.reference import Reference
 from ladder.model.rungs import NORM, Layer, Taps
 
@@ -117,9 +117,13 @@ class Understanding(nn.Module):
         images: Sequence[Image.Image | None],
         questions: Sequence[str],
         max_tokens: int = 256,
+        framing: Framing = QUESTION,
     ) -> list[str]:
-        """The answers to B questions, each about its own picture, found in one batch."""
-        inputs = self._question_inputs(images, questions)
+        """The answers to B questions, each about its own picture, found in one batch.
+
+        `framing` is what is said around the questions.
+        """
+        inputs = self._question_inputs(images, questions, framing)
         answers = self._generate(inputs, max_tokens)[:, inputs["input_ids"].shape[1] :]
         return self.prompter.tokenizer.batch_decode(answers, skip_special_tokens=True)
 
@@ -204,10 +208,13 @@ class Understanding(nn.Module):
         return tokens.masked_scatter(places[..., None], visual)
 
     def _question_inputs(
-        self, images: Sequence[Image.Image | None], questions: Sequence[str]
+        self,
+        images: Sequence[Image.Image | None],
+        questions: Sequence[str],
+        framing: Framing = QUESTION,
     ) -> dict[str, Any]:
         pictures = [[] if image is None else [image] for image in images]
-        prompts = self.prompter.prepare(questions, pictures, QUESTION).to(self.mllm.device)
+        prompts = self.prompter.prepare(questions, pictures, framing).to(self.mllm.device)
         inputs = {
             "input_ids": prompts.input_ids,
             "attention_mask": prompts.attention_mask,

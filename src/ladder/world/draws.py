@@ -126,12 +126,13 @@ def draw_caption(rng: np.random.Generator, scene: Scene, kind: str) -> Caption:
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt of the evaluation: its GenEval row, and one scene that it is true of.
+    """A prompt of the evaluation: its GenEval row, its meaning, and a scene that it is true of.
 
     `kind` is the task, or the kind of thought (`thought.KINDS`).
     """
 
     row: dict
+    specification: str
     scene: Scene
     kind: str
 
@@ -155,7 +156,7 @@ def evaluation_prompts(task: str, count: int, seed: int) -> list[Asked]:
         scene = draw_kind(rng, kind)
         caption = speaker(rng, scene)
         if task == "single_object" or held_out(caption.text):
-            found.setdefault(caption.text, Asked(caption.row, scene, name))
+            found.setdefault(caption.text, Asked(caption.row, caption.specification, scene, name))
         if len(found) == count:
             return [*found.values()]
     raise ValueError(f"{task} has no {count} different prompts, found {len(found)}")

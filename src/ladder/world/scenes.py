@@ -100,7 +100,7 @@ class Scene:
         return cls(tuple(Thing(**thing) for thing in record["things"]), record["background"])
 
 
-def draw_thing(rng: np.random.Generator, cell: int, **fixed: str) -> Thing:
+def draw_thing(rng: np.random.Generator, cell: int | np.integer, **fixed: str) -> Thing:
     """A thing with random attributes, but for those in `fixed` (shape, color, size)."""
     attributes = {
         "shape": SHAPES[rng.integers(len(SHAPES))],
