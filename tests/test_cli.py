@@ -19,7 +19,8 @@ from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("world", "curate", "foundations", "encode", "train", "evaluate", "generate", "edit", "ask")
+STAGES = ("world", "curate", "foundations", "examine", "encode", "train", "evaluate")
+VERBS = (*STAGES, "generate", "edit", "ask")
 
 
 @pytest.fixture

@@ -17,6 +17,13 @@ SETS = {"t2i": False, "ti2i": True, "finetune_t2i": False, "finetune_ti2i": True
 """The data sets by name, and whether they are edits."""
 
 
+MIXTURES = {
+    "t2i": {"t2i": 1.0},
+    "ti2i": {"ti2i": 0.7, "t2i": 0.3},
+    "finetune": {"finetune_t2i": 0.5, "finetune_ti2i": 0.5},
+}
+
+
 @pytest.fixture(scope="session")
 def foundations(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Foundations:
     """A tiny Qwen2.5-VL and a tiny Sana."""
@@ -52,7 +59,10 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def short(config: Config, foundations: Foundations) -> Config:
-    """The shipped configuration with tiny models: no steps of t2i, ten of six samples after it."""
+    """A configuration of tiny models: no steps of t2i, ten of six samples in each stage after it.
+
+    What the shipped one may still be tuned to is pinned.
+    """
     stages = {
         field.name: dataclasses.replace(
             getattr(config.stages, field.name),
@@ -63,6 +73,12 @@ def short(config: Config, foundations: Foundations) -> Config:
             sample_every=4,
             checkpoint_every=4,
             ema=0.8,
+            mixture=MIXTURES[field.name],
+            noises=2,
+            lr=1e-3,
+            generator_rate=0.5,
+            final_lr=1e-5,
+            precision="32-true",
         )
         for field in dataclasses.fields(Stages)
     }
@@ -70,7 +86,9 @@ def short(config: Config, foundations: Foundations) -> Config:
         config,
         threads=1,
         foundations=foundations,
-        model=dataclasses.replace(config.model, queries=4, query_text=None),
+        model=dataclasses.replace(
+            config.model, scheme="last_n", layers=None, queries=4, query_text=None
+        ),
         stages=Stages(**stages),
         sampling=dataclasses.replace(config.sampling, steps=2),
     )

@@ -30,9 +30,7 @@ PLURALS = {"crosses": "cross"} | {f"{shape}s": shape for shape in SHAPES if shap
 def attributes(phrase: str) -> dict[str, str]:
     """`a small red star` or `red stars`: the size, colour and shape that it names."""
     words = [PLURALS.get(word, word) for word in phrase.split()]
-    named = {
-        name: word for name, values in ATTRIBUTES.items() for word in words if word in values
-    }
+    named = {name: word for name, values in ATTRIBUTES.items() for word in words if word in values}
     others = [word for word in words if word not in named.values()]
     if not {*others} <= {"a", "an", "the", "one", "object", "shape", "objects", "shapes"}:
         raise AssertionError(f"{phrase!r} is no noun phrase")

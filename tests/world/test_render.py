@@ -56,7 +56,9 @@ def test_objects_stay_in_their_cell(cell: int):
             for dx in (-JITTER, JITTER):
                 for dy in (-JITTER, JITTER):
                     thing = Thing(cell, shape, "black", size, dx, dy)
-                    rows, columns = np.nonzero((render(Scene((thing,))) != BACKGROUNDS["slate"])[..., 0])
+                    rows, columns = np.nonzero(
+                        (render(Scene((thing,))) != BACKGROUNDS["slate"])[..., 0]
+                    )
                     for where, start in ((rows, thing.row), (columns, thing.column)):
                         assert start * CELL < where.min()
                         assert where.max() < (start + 1) * CELL - 1
@@ -119,7 +121,7 @@ def test_an_unknown_shape_is_an_error():
 def test_ten_thousand_pictures_a_second():
     """On one core, of scenes of up to seven objects."""
     rng = np.random.default_rng(2)
-    scenes = [draw_scene(rng, int(rng.integers(8))) for _ in range(1000)]
+    scenes = [draw_scene(rng, int(rng.integers(8))) for _ in range(300)]
     for scene in scenes:
         render(scene)  # makes the patches
     spent = []

@@ -71,7 +71,7 @@ def test_fixed_attributes_are_kept_and_the_others_are_drawn():
 def test_drawn_scenes_are_uniform():
     """In cells, shapes, colours, sizes, offsets and backgrounds: each within 5 deviations."""
     rng = np.random.default_rng(4)
-    scenes = [draw_scene(rng, 3) for _ in range(2000)]
+    scenes = [draw_scene(rng, 3) for _ in range(600)]
     assert all(len(scene.things) == 3 for scene in scenes)
     things = [thing for scene in scenes for thing in scene.things]
     offsets = range(-JITTER, JITTER + 1)
@@ -82,7 +82,7 @@ def test_drawn_scenes_are_uniform():
         ([thing.size for thing in things], SIZES),
         ([thing.dx for thing in things], offsets),
         ([thing.dy for thing in things], offsets),
-        ([draw_background(rng) for _ in range(2000)], BACKGROUNDS),
+        ([draw_background(rng) for _ in range(600)], BACKGROUNDS),
     ):
         counts = Counter(values)
         assert {*counts} == {*options}

@@ -23,6 +23,7 @@ from ladder.config import Config, Evaluation, Sampling
 from ladder.evaluation import generation
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.drawing import noise
+from ladder.evaluation.geneval import judge
 from ladder.evaluation.intervals import interval, mean_of_groups
 from ladder.evaluation.observe import observe
 from ladder.evaluation.provenance import provenance
@@ -113,11 +114,11 @@ def comprehension(understanding: Understanding, evaluation: Evaluation) -> Metri
 def drawing(pipeline: SanaPipeline, evaluation: Evaluation, sampling: Sampling) -> dict[str, dict]:
     """GenEval's tasks, drawn with the generator's own text encoder."""
     asked = [a for a in generation.prompts(evaluation) if a.row["tag"] in TASKS]
-    seen = [
-        [observe(image) for image in images]
-        for images in _draw(pipeline, asked, evaluation, sampling)
-    ]
-    return generation.scores(asked, seen, evaluation)["geneval_toy"]
+    shares: dict[str, list[float]] = defaultdict(list)
+    for prompt, pictures in zip(asked, _draw(pipeline, asked, evaluation, sampling), strict=True):
+        right = [judge(prompt.row, observe(picture)).correct for picture in pictures]
+        shares[prompt.row["tag"]].append(float(np.mean(right)))
+    return _with_overall(shares, evaluation)
 
 
 def _draw(
@@ -169,7 +170,11 @@ def _share_right(
         answers = understanding.ask_all(pictures, list(texts[part]), framing=framing)
         for kind, answer, truth in zip(kinds[part], answers, truths[part], strict=True):
             right[kind].append(float(is_right(answer, truth)))
+    return _with_overall(right, evaluation)
+
+
+def _with_overall(groups: dict[str, list[float]], evaluation: Evaluation) -> dict[str, dict]:
     draws = (evaluation.resamples, evaluation.seed)
-    return {"overall": asdict(mean_of_groups(right, *draws))} | {
-        kind: asdict(interval(values, *draws)) for kind, values in right.items()
+    return {"overall": asdict(mean_of_groups(groups, *draws))} | {
+        name: asdict(interval(values, *draws)) for name, values in groups.items()
     }

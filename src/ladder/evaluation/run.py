@@ -25,6 +25,7 @@ from ladder.evaluation.parts import (
 )
 from ladder.evaluation.provenance import Cost, provenance
 from ladder.model.ladder import Ladder
+from ladder.model.understanding import Understanding
 from ladder.pipeline import LadderPipeline
 
 PLOTTED = {"geneval_toy": None, "thought": ("overall",), "edit": ("followed", "kept", "exact")}
@@ -81,7 +82,9 @@ def load(config: Config, folder: Path) -> LadderPipeline:
     if others:
         raise ValueError(f"{folder} must hold a ladder of this configuration, got other {others}")
     ladder = Ladder.from_pretrained(folder).eval()
-    ladder.understanding.to(getattr(torch, config.foundations.dtype))
+    # Loaded again, not cast: a cast would round the frequencies of the rotary embedding, too.
+    dtype = getattr(torch, config.foundations.dtype)
+    ladder.understanding = Understanding.from_pretrained(ladder.understanding.reference, dtype)
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -68,7 +68,7 @@ def beginning(system: str, picture: bool) -> str:
     return text + (vision if picture else "")
 
 
-def _turns(rng: np.random.Generator, kind: str, scene: Scene) -> Iterator[tuple[str, str]]:
+def _turns(rng: np.random.Generator, kind: str, scene: Scene | None) -> Iterator[tuple[str, str]]:
     """Endless turns (the user's words, the answer) of a row."""
     if kind == "edits":
         yield "", grid(scene)

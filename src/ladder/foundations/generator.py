@@ -182,7 +182,7 @@ class Pool:
             texts.append("" if rng.random() < DROPPED else say)
         return self.latents[chosen], texts
 
-    def _literal(self, rng: np.random.Generator, i: int) -> str:
+    def _literal(self, rng: np.random.Generator, i: int | np.integer) -> str:
         """A short caption that needs no thought: the text encoder is too small for more."""
         while True:
             caption = draw_caption(rng, self.scenes[i], self.kinds[i])

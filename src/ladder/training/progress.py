@@ -41,6 +41,11 @@ class StepBar(ProgressBar):
             self._bar.set_postfix(known | {"skipped": self.monitor.skipped}, refresh=False)
             self._bar.update(done)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._bar.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -175,7 +175,7 @@ def counting(rng: np.random.Generator, scene: Scene, colored: bool = False) -> C
 
 def dense(rng: np.random.Generator, scene: Scene) -> Caption:
     """Every object with its place; sizes and background are named in half of the captions each."""
-    sized, grounded, place_first = rng.random(3) < 0.5
+    sized, grounded, place_first = (rng.random(3) < 0.5).tolist()
     parts = []
     for thing in shuffled(rng, scene.things) if rng.random() < 0.5 else scene.things:
         what, place = noun(describe(thing, True, sized)), choose(rng, PLACES[thing.cell])

@@ -1,0 +1,161 @@
+"""The toy Sana: its stage leaves the autoencoder alone and saves a pipeline that draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderDC, SanaPipeline
+from tests.foundations.conftest import SMALL_TOKENIZER
+
+from ladder.foundations import generator
+from ladder.foundations.autoencoder import CONFIG
+from ladder.foundations.generator import Pool, encode, read, with_start
+from ladder.world.render import render
+from ladder.world.scenes import draw_scene
+
+
+@pytest.fixture(scope="module")
+def vae() -> AutoencoderDC:
+    """The toy autoencoder with random weights and four channels inside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        few = {f"{part}_block_out_channels": (4, 4, 4, 4, 8, 32) for part in ("encoder", "decoder")}
+        return AutoencoderDC(**CONFIG | few, scaling_factor=0.5)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The stage with 24 scenes in the pool and batches of 4."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator, "POOL", 24)
+        patch.setattr(generator, "BATCH", 4)
+        patch.setattr(generator, "train_tokenizer", SMALL_TOKENIZER)
+        yield
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def folder(small, vae: AutoencoderDC, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline after two steps; beside it a copy of the autoencoder as it was before."""
+    folder = tmp_path_factory.mktemp("sana")
+    for name in ("vae", "vae_before"):
+        vae.save_pretrained(folder / name)
+    generator.train(2, 0, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pool(small, vae: AutoencoderDC) -> Pool:
+    return Pool(np.random.default_rng(0), vae)
+
+
+def test_the_autoencoder_is_untouched(folder: Path):
+    """Byte for byte."""
+    assert contents(folder / "vae") == contents(folder / "vae_before")
+
+
+def test_the_folder_is_a_pipeline_that_draws(folder: Path):
+    """Without any MLLM, in the size of the toy world."""
+    pipeline = SanaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def draw(prompt: str) -> np.ndarray:
+        (picture,) = pipeline(
+            prompt,
+            height=96,
+            width=96,
+            num_inference_steps=2,
+            complex_human_instruction=None,
+            use_resolution_binning=False,
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+        ).images
+        return picture
+
+    picture = draw("a red star")
+    assert picture.shape == (96, 96, 3)
+    assert np.isfinite(picture).all()
+    np.testing.assert_array_equal(picture, draw("a red star"))
+
+
+def test_weights_move_from_where_they_began(folder: Path):
+    """The averaged weights, of two steps at a decay of 0.998, are finite and are no zeros."""
+    transformer = SanaPipeline.from_pretrained(folder).transformer
+    assert transformer.proj_out.weight.abs().max() > 0
+    assert all(weight.isfinite().all() for weight in transformer.parameters())
+
+
+def test_latents_are_those_of_the_autoencoder_scaled(vae: AutoencoderDC):
+    """In the order of the scenes, in however many parts."""
+    rng = np.random.default_rng(1)
+    scenes = [draw_scene(rng, 3) for _ in range(5)]
+    latents = encode(vae, scenes, batch=2)
+    assert latents.shape == (5, 32, 3, 3)
+    for scene, latent in zip(scenes, latents, strict=True):
+        picture = torch.from_numpy(render(scene)).permute(2, 0, 1)[None] / 127.5 - 1
+        with torch.no_grad():
+            expected = vae.encode(picture).latent[0] * 0.5
+        torch.testing.assert_close(latent, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_batches_are_short_or_dense(pool: Pool):
+    """Dense ones are half as many; captions belong to their latents; a tenth is dropped."""
+    rng = np.random.default_rng(2)
+    dense, dropped, total = 0, 0, 0
+    for _ in range(150):
+        latents, texts = pool.draw(rng)
+        assert len(latents) == len(texts)
+        assert len(texts) in (2, 4)
+        said = [text for text in texts if text]
+        named = [" at the " in text or ": " in text for text in said]
+        assert all(named) if len(texts) == 2 else not any(named)
+        dense += len(texts) == 2
+        dropped += texts.count("")
+        total += len(texts)
+        for latent, text in zip(latents, texts, strict=True):
+            (index,) = (pool.latents == latent).flatten(1).all(1).nonzero().flatten()[:1].tolist()
+            if text and len(texts) == 2:
+                assert all(thing.shape in text for thing in pool.scenes[index].things)
+    assert abs(dense / 150 - generator.DENSE_SHARE) < 0.2
+    assert abs(dropped / total - generator.DROPPED) < 0.07
+
+
+def test_an_empty_caption_is_a_start_token():
+    """As Gemma's, so that guidance has something to read; every other one begins with it too."""
+    tokenizer = with_start(SMALL_TOKENIZER(0))
+    assert tokenizer("").input_ids == [tokenizer.bos_token_id]
+    assert tokenizer("a star").input_ids[0] == tokenizer.bos_token_id
+    assert (
+        tokenizer.decode(tokenizer("a star").input_ids, skip_special_tokens=True).strip()
+        == "a star"
+    )
+
+
+def test_padding_changes_no_state():
+    tokenizer = with_start(SMALL_TOKENIZER(0))
+    torch.manual_seed(0)
+    encoder, _ = generator.build(tokenizer)
+    short, long = "a red star", "a small red star at the top left, a circle at the bottom"
+    with torch.no_grad():
+        states, mask = read(tokenizer, encoder.eval(), [short, long])
+        alone, _ = read(tokenizer, encoder, [short])
+    assert mask.sum(1).tolist() == [alone.shape[1], states.shape[1]]
+    torch.testing.assert_close(states[0, : alone.shape[1]], alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_fresh_generator_predicts_nothing():
+    """Its last layer is zero, so that training begins at a velocity of 0."""
+    tokenizer = with_start(SMALL_TOKENIZER(0))
+    _, transformer = generator.build(tokenizer)
+    noise, states = torch.randn(2, 32, 3, 3), torch.randn(2, 5, generator.CAPTION_WIDTH)
+    with torch.no_grad():
+        velocity = transformer(noise, states, torch.tensor([10.0, 900.0])).sample
+    assert velocity.shape == noise.shape
+    bias = transformer.proj_out.bias
+    torch.testing.assert_close(velocity, bias[None, :, None, None].expand_as(velocity))

@@ -1,0 +1,113 @@
+"""The toy MLLM: nine visual tokens a picture, a folder that opens, and answers that are right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.foundations.conftest import SMALL_TOKENIZER
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+
+from ladder.evaluation.understanding import answers, is_right
+from ladder.foundations import mllm
+from ladder.model.understanding import Understanding
+from ladder.world.questions import evaluation_questions
+from ladder.world.render import render
+from ladder.world.scenes import GRID, Scene, Thing, draw_scene
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLLM after two steps of each training on small batches."""
+    folder = tmp_path_factory.mktemp("mllm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mllm, "BATCH", 3)
+        patch.setattr(mllm, "VISION_BATCH", 2)
+        patch.setattr(mllm, "train_tokenizer", SMALL_TOKENIZER)
+        mllm.train(vision_steps=2, steps=2, seed=0, folder=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def understanding(folder: Path) -> Understanding:
+    return Understanding.from_pretrained(str(folder))
+
+
+def test_a_picture_is_nine_patches_in_place(folder: Path, understanding: Understanding):
+    """One visual token a cell, and a change in one cell changes the patches of that cell only."""
+    processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    scene = draw_scene(np.random.default_rng(0), 5)
+    inputs = processor([Image.fromarray(render(scene))], return_tensors="pt")
+    assert inputs["image_grid_thw"].tolist() == [[1, 6, 6]]
+    assert len(inputs["pixel_values"]) == GRID**2 * mllm.MERGE**2
+    prompts = understanding.prepare([""], [[Image.fromarray(render(scene))]])
+    assert (prompts.input_ids == understanding.prompter.image_token).sum() == GRID**2
+    for cell in range(GRID**2):
+        pictures = [render(Scene(())), render(Scene((Thing(cell, "star", "red", "large"),)))]
+        empty, one = processor(pictures, return_tensors="pt")["pixel_values"].chunk(2)
+        changed = (empty != one).any(-1).nonzero().flatten() // mllm.MERGE**2
+        assert {*changed.tolist()} == {cell}
+
+
+def test_the_picture_is_seen_as_it_is(folder: Path):
+    """Pictures of 96 x 96 pixels are neither resized nor cut."""
+    processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    picture = render(draw_scene(np.random.default_rng(1), 5))
+    values = processor([picture], return_tensors="pt")["pixel_values"]
+    scaled = (picture / 255 - processor.image_mean) / processor.image_std
+    # The corner patch, its two equal frames in time.
+    first = values[0].reshape(3, 2, mllm.PATCH, mllm.PATCH)
+    expected = torch.from_numpy(scaled[: mllm.PATCH, : mllm.PATCH]).permute(2, 0, 1).float()
+    for frame in range(2):
+        torch.testing.assert_close(first[:, frame], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_was_trained_opens_and_answers(folder: Path, understanding: Understanding):
+    assert (understanding.depth, understanding.width) == (mllm.LAYERS, mllm.WIDTH)
+    picture = Image.fromarray(render(draw_scene(np.random.default_rng(2), 3)))
+    assert isinstance(understanding.ask(picture, "what is the background?", max_tokens=4), str)
+
+
+def test_training_moves_every_weight(folder: Path):
+    """Tower and language model: nothing is left as it was drawn, nothing is not a number."""
+    tokenizer = SMALL_TOKENIZER(0)
+    torch.manual_seed(0)
+    fresh = mllm.build(tokenizer).to(torch.bfloat16).state_dict()
+    trained = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.bfloat16
+    ).state_dict()
+    assert {*trained} == {*fresh}
+    same = [
+        name
+        for name, weight in trained.items()
+        # Norms begin at one and move by less than bfloat16 can tell.
+        if weight.ndim > 1 and torch.equal(weight, fresh[name])
+    ]
+    assert same == []
+    assert all(weight.isfinite().all() for weight in trained.values())
+
+
+def test_labels_say_what_stands_in_each_cell():
+    """Each row of classes names one thing, in the order of the cells."""
+    scene = Scene((Thing(1, "star", "red", "large"), Thing(8, "circle", "white", "small")), "mint")
+    labels = mllm._cell_labels(scene)
+    nothing = (6, 10, 2, 2)
+    expected = [nothing] * 9
+    expected[1], expected[8] = (3, 0, 1, 2), (0, 9, 0, 2)
+    assert labels == expected
+    assert mllm.LABELS == (7, 11, 3, 4)
+
+
+@pytest.mark.slow
+def test_the_shipped_mllm_answers_questions(shipped):
+    """Five of each kind, none of which it was taught with."""
+    questions = evaluation_questions(5, seed=123)
+    found = answers(Understanding.from_pretrained(str(shipped("mllm"))), questions, 25, "questions")
+    right = [
+        is_right(answer, question.answer) for answer, question in zip(found, questions, strict=True)
+    ]
+    assert len(right) == 50
+    assert np.mean(right) >= 0.9
