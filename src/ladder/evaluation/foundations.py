@@ -134,12 +134,12 @@ def _draw(
         for first in range(0, len(asked), step):
             part = asked[first : first + step]
             pictures = pipeline(
-                [a.text for a in part],
+                # Not num_images_per_prompt, with which diffusers 0.42 mixes up the prompts' masks.
+                [a.text for a in part for _ in range(images)],
                 height=side,
                 width=side,
                 num_inference_steps=sampling.steps,
                 guidance_scale=sampling.guidance,
-                num_images_per_prompt=images,
                 generator=[
                     g for n, a in enumerate(part)
                     for g in noise(a.text, first + n, images, evaluation.seed)

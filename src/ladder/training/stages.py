@@ -17,12 +17,14 @@ import json
 import logging
 import shutil
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ladder.config import Config, Stage
 from ladder.data.loading import LadderData
@@ -61,9 +63,6 @@ def run_stage(
     monitor gives up.
     """
     torch.set_num_threads(config.threads)
-    if not torch.cuda.is_available():
-        # It governs the CPU too, where the fused attention's backward takes half of a step.
-        torch.backends.cuda.enable_flash_sdp(False)
     folder = runs / f"{config.arm}-{config.seed}" / stage
     ladder = starting_ladder(config, stage, folder.parent)
     if stage_of(config, stage).steps:
@@ -109,9 +108,15 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         default_root_dir=folder,
     )
     ladder.train()  # all but the MLLM, which stays as it is
-    trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
+    with attention():
+        trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
     module.average.apply()
     ladder.eval()
+
+
+def attention() -> AbstractContextManager:
+    """Plain attention on CPUs, where the backward of the fused one takes half of a step."""
+    return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
 
 
 def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
