@@ -167,7 +167,8 @@ def _classify(
     held = (i >= 0) & (i < WINDOW) & (j >= 0) & (j < WINDOW)
     window[i[held], j[held]] = alpha[held]
     templates = _templates()
-    common = templates.pixels @ window.ravel()
+    # Not by `@`: BLAS would start threads, which wait for each other on a busy machine.
+    common = np.einsum("mp,p->m", templates.pixels, window.ravel())
     fits = common / (templates.squares + (alpha**2).sum() - common)
     best = int(fits.argmax())
     shape, size = templates.names[best]
