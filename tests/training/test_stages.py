@@ -76,6 +76,20 @@ def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
         assert {value.dtype for value in ladder.trainable_parameters()} == {torch.float32}
 
 
+def test_every_stage_reads_with_the_same_mllm_down_to_its_rotary_frequencies(
+    short, encoded, tmp_path
+):
+    """A cast to bfloat16 would round buffers that no state dict holds."""
+    foundations = dataclasses.replace(short.foundations, dtype="bfloat16")
+    short = dataclasses.replace(short, foundations=foundations)
+    first = starting_ladder(short, "t2i", tmp_path / "runs/ladder-0")
+    run_stage(short, "t2i", encoded, tmp_path / "runs")
+    second = starting_ladder(short, "ti2i", tmp_path / "runs/ladder-0")
+    buffers = dict(second.understanding.named_buffers())
+    for name, value in first.understanding.named_buffers():
+        assert torch.equal(value, buffers[name]) and value.dtype == buffers[name].dtype, name
+
+
 def test_three_stages_train_the_ladder_and_leave_the_foundations_alone(short, encoded, tmp_path):
     """Every foundation tensor is bit-identical, and the exported pipeline draws and answers."""
     config = with_stage(short, "t2i", steps=4)

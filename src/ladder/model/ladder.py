@@ -204,7 +204,9 @@ class Ladder(ModelMixin):
             settings["queries"],
             settings["connector_width"],
         )
-        nn.Module.to(ladder, dtype)  # diffusers' own `to` warns of parts kept in float32: of none
+        # Not the MLLM, which is in its type: a cast would round its rotary frequencies, too.
+        for value in ladder.trainable_parameters():
+            value.data = value.data.to(dtype)
         own = load_file(folder / WEIGHTS)
         own |= {f"{GENERATOR}.{name}": value for name, value in generator.state_dict().items()}
         ladder.load_trainable_state(own)

@@ -29,6 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ladder.config import Config, Stage
 from ladder.data.loading import LadderData
 from ladder.model.ladder import Ladder
+from ladder.model.understanding import Understanding
 from ladder.pipeline import LadderPipeline
 from ladder.training.checkpoints import Checkpoints, require_same
 from ladder.training.grids import Grids, fixed_prompts
@@ -129,7 +130,9 @@ def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
         raise ValueError(f"{folder} must hold a ladder; `ladder train {before}` writes it")
     require_same(settings(config, before), json.loads((folder / SETTINGS).read_text()), str(folder))
     ladder = Ladder.from_pretrained(folder)
-    ladder.understanding.to(getattr(torch, config.foundations.dtype))
+    # Loaded again, not cast: a cast would round the frequencies of the rotary embedding, too.
+    dtype = getattr(torch, config.foundations.dtype)
+    ladder.understanding = Understanding.from_pretrained(ladder.understanding.reference, dtype)
     return ladder
 
 
