@@ -87,7 +87,8 @@ def test_every_stage_reads_with_the_same_mllm_down_to_its_rotary_frequencies(
     second = starting_ladder(short, "ti2i", tmp_path / "runs/ladder-0")
     buffers = dict(second.understanding.named_buffers())
     for name, value in first.understanding.named_buffers():
-        assert torch.equal(value, buffers[name]) and value.dtype == buffers[name].dtype, name
+        assert value.dtype == buffers[name].dtype, name
+        assert torch.equal(value, buffers[name]), name
 
 
 def test_three_stages_train_the_ladder_and_leave_the_foundations_alone(short, encoded, tmp_path):
