@@ -24,7 +24,7 @@ from ladder.world.render import render
 from ladder.world.scenes import Scene
 
 HARD = ("position", "counting", "color_attr", "thought", "dense")
-"""Captions of the small third-stage set are of these tags only."""
+"""The only tags of captions in the small third-stage set, but for scenes of one object."""
 FAULTS = ("truncated", "blank", "duplicate")
 """What is done to a broken sample: half a picture, no words, the picture of the one before."""
 
