@@ -10,8 +10,9 @@ import pytest
 
 from ladder.config import Evaluation
 from ladder.evaluation.edits import EditScore, score_edit, scores
+from ladder.evaluation.exam import evaluation_edits
 from ladder.world.detect import detect, same_scene
-from ladder.world.edits import KINDS, Edit, evaluation_edits
+from ladder.world.edits import KINDS, Edit
 from ladder.world.render import render
 from ladder.world.scenes import GRID, Scene, Thing
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ladder.evaluation.exam import evaluation_prompts
 from ladder.evaluation.geneval import Detected, directions, judge
 from ladder.evaluation.observe import observe
-from ladder.world.draws import evaluation_prompts
 from ladder.world.language import TASKS
 from ladder.world.render import render
 from ladder.world.scenes import Scene, Thing

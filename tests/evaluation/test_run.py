@@ -167,3 +167,27 @@ def test_a_ladder_of_another_configuration_is_refused(place: Path, config: Confi
 def test_a_missing_ladder_is_an_error(place: Path, config: Config):
     with pytest.raises(FileNotFoundError, match=r"ladder-7"):
         run(dataclasses.replace(config, seed=7), place)
+
+
+def test_the_table_of_outcomes_gives_the_scores_again(place: Path, result: dict):
+    """Every metric is the unweighted mean of its groups, but for thought, the mean of all."""
+    with (place / f"experiments/results/{NAME}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({(row["metric"], row["number"]) for row in rows}) == len(rows)
+    found = result["metrics"]
+    means = {
+        "geneval_toy": found["geneval_toy"]["overall"],
+        "thought": found["thought"]["overall"],
+        "understanding": found["understanding"]["overall"],
+    } | {f"edit.{name}": found["edit"][name] for name in ("followed", "kept", "exact")}
+    assert {row["metric"] for row in rows} == {*means}
+    for metric, expected in means.items():
+        own = [row for row in rows if row["metric"] == metric]
+        assert len(own) == expected["n"]
+        groups = {row["group"]: [] for row in own}
+        for row in own:
+            groups[row["group"]].append(float(row["score"]))
+        if metric == "thought":
+            groups = {"all": [score for scores in groups.values() for score in scores]}
+        mean = np.mean([np.mean(scores) for scores in groups.values()])
+        assert mean == pytest.approx(expected["mean"])

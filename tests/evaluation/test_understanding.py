@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ladder.config import Evaluation
+from ladder.evaluation.exam import evaluation_questions
 from ladder.evaluation.understanding import is_right, scores
-from ladder.world.questions import KINDS, evaluation_questions
+from ladder.world.questions import KINDS
 
 EVALUATION = Evaluation(seed=0, prompts=2, images=1, edits=1, questions=5, resamples=100)
 

@@ -9,8 +9,9 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from ladder.foundations import conversations, mllm
-from ladder.foundations.conversations import ROW_KINDS, Rows, draw_rows
+from ladder.foundations.conversations import CHANGED, REPLY, ROW_KINDS, Rows, Turn, draw_rows
 from ladder.foundations.tokenizer import SYSTEMS
+from ladder.world import forms
 from ladder.world.language import grid
 from ladder.world.render import render
 
@@ -97,28 +98,68 @@ def test_positions_are_those_of_transformers(
             torch.testing.assert_close(mine[:, None], expected.to(mine.dtype))
 
 
-def test_targets_are_the_answers_and_nothing_else(rows: Rows, tokenizer):
-    """Each is the next token; together they are the texts from the assistant to the end."""
-    for index in range(len(rows.input_ids)):
-        asked = (rows.targets[index] != -100).nonzero().flatten()
-        assert (rows.targets[index, asked] == rows.input_ids[index, asked + 1]).all()
-        assert (rows.turns[index, asked] == rows.turns[index, asked + 1]).all()
-        for turn in range(1, int(rows.turns[index].max()) + 1):
-            text = tokenizer.decode(rows.input_ids[index, rows.turns[index] == turn])
-            _, answer = text.split("<|im_start|>assistant\n")
-            own = asked[rows.turns[index, asked] == turn]
-            assert tokenizer.decode(rows.targets[index, own]) == answer
-            assert answer.endswith("<|im_end|>")
-            assert answer.count("<|im_end|>") == 1
-
-
-def test_weights_of_an_answer_grow_with_the_root_of_its_length(rows: Rows):
-    asked = rows.targets != -100
-    assert (rows.weights[~asked] == 0).all()
+def turns(rows: Rows, tokenizer) -> list[tuple[int, torch.Tensor, str, str]]:
+    """Of every turn its row, its positions, and the texts before and after the assistant's name."""
+    found = []
     for index in range(len(rows.turns)):
         for turn in range(1, int(rows.turns[index].max()) + 1):
-            own = rows.weights[index, asked[index] & (rows.turns[index] == turn)]
-            assert own.sum().item() == pytest.approx(len(own) ** 0.5, rel=1e-4)
+            own = (rows.turns[index] == turn).nonzero().flatten()
+            words, answer = tokenizer.decode(rows.input_ids[index, own]).split(REPLY)
+            found.append((index, own, words, answer))
+    return found
+
+
+def test_targets_of_words_are_the_next_tokens(rows: Rows, tokenizer):
+    """Together they are the text from the assistant to the end."""
+    spoken = 0
+    for index, own, _, answer in turns(rows, tokenizer):
+        if answer.startswith("<|vision_start|>"):
+            continue
+        asked = own[rows.targets[index, own] != -100]
+        assert (rows.targets[index, asked] == rows.input_ids[index, asked + 1]).all()
+        assert tokenizer.decode(rows.targets[index, asked]) == answer
+        assert answer.endswith("<|im_end|>")
+        assert answer.count("<|im_end|>") == 1
+        spoken += 1
+    assert spoken > 10
+
+
+def test_targets_of_a_form_stand_at_its_fields(rows: Rows, tokenizer):
+    """Filled in at the name itself, and true of the scene where nothing is to be changed."""
+    filled = identical = 0
+    for index, own, words, answer in turns(rows, tokenizer):
+        if not answer.startswith("<|vision_start|>"):
+            continue
+        assert answer == "<|vision_start|> " + " ".join(forms.FORM)
+        fields = rows.targets[index, own[-len(forms.FORM) :]]
+        assert (rows.targets[index, own[: -len(forms.FORM)]] == -100).all()
+        said = [None if f == -100 else tokenizer.decode(f).strip() for f in fields.tolist()]
+        scene = rows.scenes[index]
+        assert (scene is None) or said[: forms.ASKED] == [None] * forms.ASKED
+        if scene is not None and not words:
+            assert tuple(said[forms.ASKED :]) == forms.seen(scene)
+            identical += 1
+        filled += 1
+    assert filled > 10
+    assert identical > 0
+
+
+def test_weights_of_an_answer_grow_with_the_root_of_its_length(rows: Rows, tokenizer):
+    assert (rows.weights[rows.targets != -100] > 0).all()
+    for index, own, _, answer in turns(rows, tokenizer):
+        if not answer.startswith("<|vision_start|>"):
+            weights = rows.weights[index, own]
+            asked = (rows.targets[index, own] != -100).sum().item()
+            assert weights.sum().item() == pytest.approx(asked**0.5, rel=1e-4)
+
+
+def test_fields_that_an_edit_changes_weigh_more(tokenizer):
+    """Twenty-eight fields of which three are what the edit is about."""
+    words, fields = "", ("star",) * len(forms.FORM)
+    weights = [CHANGED] * 3 + [1.0] * (len(forms.FORM) - 3)
+    turn = Turn.of_form(tokenizer, words, fields, weights)
+    *_, first = turn.weights[: -len(forms.FORM) + 1]
+    assert first == pytest.approx(CHANGED * turn.weights[-1])
 
 
 def test_a_turn_sees_the_beginning_and_itself(rows: Rows):
@@ -132,16 +173,15 @@ def test_a_turn_sees_the_beginning_and_itself(rows: Rows):
                 assert seen[index, query, key].item() == expected
 
 
-def test_edits_begin_with_the_description_of_the_picture(rows: Rows, tokenizer):
-    """The first turn of such a row has no words: the MLLM says what it sees."""
-    described = 0
-    for index, scene in enumerate(rows.scenes):
-        ids = rows.input_ids[index, rows.turns[index] == 1]
-        text = tokenizer.decode(ids)
-        if scene is not None and text.startswith("<|im_end|>"):
-            assert text == f"<|im_end|>\n<|im_start|>assistant\n{grid(scene)}<|im_end|>"
-            described += 1
-    assert described > 1
+def test_without_an_instruction_the_picture_is_described(tokenizer):
+    rows = draw_rows(np.random.default_rng(3), tokenizer, 30, LENGTH)
+    described = [
+        answer == f"{grid(rows.scenes[index])}<|im_end|>"
+        for index, _, words, answer in turns(rows, tokenizer)
+        if rows.scenes[index] is not None and not words and "<|vision_start|>" not in answer
+    ]
+    assert described
+    assert all(described)
 
 
 def test_rows_are_of_one_length_and_nearly_full(rows: Rows, tokenizer):

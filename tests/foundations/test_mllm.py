@@ -11,10 +11,10 @@ from PIL import Image
 from tests.foundations.conftest import SMALL_TOKENIZER
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
+from ladder.evaluation.exam import evaluation_questions
 from ladder.evaluation.understanding import answers, is_right
 from ladder.foundations import mllm
 from ladder.model.understanding import Understanding
-from ladder.world.questions import evaluation_questions
 from ladder.world.render import render
 from ladder.world.scenes import GRID, Scene, Thing, draw_scene
 

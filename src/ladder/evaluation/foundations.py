@@ -23,6 +23,7 @@ from ladder.config import Config, Evaluation, Sampling
 from ladder.evaluation import generation
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.drawing import noise
+from ladder.evaluation.exam import Asked, evaluation_edits, evaluation_questions
 from ladder.evaluation.geneval import judge
 from ladder.evaluation.intervals import interval, mean_of_groups
 from ladder.evaluation.observe import observe
@@ -31,10 +32,7 @@ from ladder.evaluation.understanding import is_right
 from ladder.model.prompts import LADDER, QUESTION, Framing
 from ladder.model.understanding import Understanding
 from ladder.world.detect import read_scene, same_scene
-from ladder.world.draws import Asked
-from ladder.world.edits import evaluation_edits
 from ladder.world.language import TASKS, grid
-from ladder.world.questions import evaluation_questions
 from ladder.world.render import render
 from ladder.world.scenes import Scene, draw_scene
 
@@ -43,6 +41,9 @@ MOST_OBJECTS = 7
 DESCRIPTION = replace(LADDER, opening="", text_tokens=None)
 """The ladder's prompt, answered in words instead of queries."""
 BATCH = 100
+LONGEST_PROMPT = 64
+"""Tokens to which the generator's prompts are padded; a task's prompt has 20 at the most, and
+Sana's own 300 would take ten times as long."""
 
 Metrics = dict[str, dict[str, dict]]
 
@@ -53,7 +54,8 @@ def examine(
     curated: Path = Path("data/curated"),
 ) -> None:
     """Measure all three foundations and write the result."""
-    pipeline = SanaPipeline.from_pretrained(config.foundations.generator)
+    # The type is named, since transformers would take that of the saved text encoder.
+    pipeline = SanaPipeline.from_pretrained(config.foundations.generator, torch_dtype=torch.float32)
     understanding = Understanding.from_pretrained(
         config.foundations.mllm, getattr(torch, config.foundations.dtype)
     )
@@ -145,6 +147,7 @@ def _draw(
                     for g in noise(a.text, first + n, images, evaluation.seed)
                 ],
                 complex_human_instruction=None,
+                max_sequence_length=LONGEST_PROMPT,
                 use_resolution_binning=False,
                 output_type="np",
             ).images  # fmt: skip

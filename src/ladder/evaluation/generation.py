@@ -14,9 +14,9 @@ from dataclasses import asdict
 import numpy as np
 
 from ladder.config import Evaluation
+from ladder.evaluation.exam import Asked, evaluation_prompts
 from ladder.evaluation.geneval import Observation, judge
 from ladder.evaluation.intervals import interval, mean_of_groups
-from ladder.world.draws import Asked, evaluation_prompts
 from ladder.world.language import TASKS
 
 THOUGHT = "thought"

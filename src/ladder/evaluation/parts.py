@@ -16,17 +16,17 @@ from PIL import Image
 
 from ladder.config import Config
 from ladder.evaluation import edits as editing
-from ladder.evaluation import generation, understanding
+from ladder.evaluation import generation, outcomes, understanding
 from ladder.evaluation.bounds import of_another, reconstructed
 from ladder.evaluation.drawing import draw
+from ladder.evaluation.exam import evaluation_edits, evaluation_questions
 from ladder.evaluation.geneval import judge
 from ladder.evaluation.grids import Tile, save_grid
 from ladder.evaluation.observe import observe
+from ladder.evaluation.outcomes import Outcome
 from ladder.model.understanding import Understanding
 from ladder.pipeline import LadderPipeline
 from ladder.world.detect import detect
-from ladder.world.edits import evaluation_edits
-from ladder.world.questions import evaluation_questions
 from ladder.world.render import render
 
 SHOWN = 7
@@ -39,11 +39,13 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """The scores of a ladder, and those of the floor and the ceiling beside them."""
+    """The scores of a ladder, those of the floor and the ceiling beside them, and what became of
+    every prompt."""
 
     metrics: Metrics
     floor: Metrics
     ceiling: Metrics
+    outcomes: list[Outcome]
 
 
 def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, grids: Path) -> Part:
@@ -81,6 +83,7 @@ def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, g
         generation.scores(asked, seen, evaluation),
         generation.scores(asked, of_another(seen, tasks), evaluation),
         generation.scores(asked, [[observe(picture)] for picture in best], evaluation),
+        [*outcomes.of_generation(asked, seen)],
     )
 
 
@@ -122,11 +125,14 @@ def evaluate_edits(config: Config, pipeline: LadderPipeline, notes: Path, grids:
         {"edit": editing.scores(edits, found, evaluation)},
         {"edit": editing.scores(edits, of_another(found, kinds), evaluation)},
         {"edit": editing.scores(edits, [detect(picture) for picture in best], evaluation)},
+        [*outcomes.of_edits(edits, found)],
     )
 
 
-def evaluate_understanding(config: Config, pipeline: LadderPipeline, notes: Path) -> Metrics:
+def evaluate_understanding(config: Config, pipeline: LadderPipeline, notes: Path) -> Part:
     """Questions about pictures, asked of the ladder and of the MLLM as it was before.
+
+    They have no floor and no ceiling.
 
     Writes answers.jsonl into `notes`.
     """
@@ -143,7 +149,8 @@ def evaluate_understanding(config: Config, pipeline: LadderPipeline, notes: Path
         for asked, answer, before in zip(questions, answers, original, strict=True)
     )
     write_lines(notes / "answers.jsonl", lines)
-    return {"understanding": understanding.scores(questions, answers, original, evaluation)}
+    scores = understanding.scores(questions, answers, original, evaluation)
+    return Part({"understanding": scores}, {}, {}, [*outcomes.of_questions(questions, answers)])
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

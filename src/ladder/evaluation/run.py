@@ -1,6 +1,7 @@
 """`ladder evaluate`: draws, observes and scores what the last stage of a run left.
 
 experiments/results/<arm>-<seed>.json    metrics with 95% intervals, configuration, provenance
+experiments/results/<arm>-<seed>.csv     the score of every prompt, to compare runs by
 experiments/pictures/<arm>-<seed>/       t2i.png, thought.png, edits.png: what the scores stand for,
                                          and scores.csv: the main ones, to plot
 runs/<arm>-<seed>/evaluation/            what was observed (prompts, pictures, edits, answers
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 
 from ladder.config import Config
+from ladder.evaluation import outcomes
 from ladder.evaluation.parts import (
     Metrics,
     evaluate_edits,
@@ -25,7 +27,6 @@ from ladder.evaluation.parts import (
 )
 from ladder.evaluation.provenance import Cost, provenance
 from ladder.model.ladder import Ladder
-from ladder.model.understanding import Understanding
 from ladder.pipeline import LadderPipeline
 
 PLOTTED = {"geneval_toy": None, "thought": ("overall",), "edit": ("followed", "kept", "exact")}
@@ -54,7 +55,8 @@ def evaluate(
         edited = evaluate_edits(config, pipeline, notes, grids)
     with cost.of("understanding"):
         understood = evaluate_understanding(config, pipeline, notes)
-    metrics = generated.metrics | edited.metrics | understood
+    parts = (generated, edited, understood)
+    metrics = {name: scores for part in parts for name, scores in part.metrics.items()}
     metrics["floor"] = generated.floor | edited.floor
     metrics["ceiling"] = generated.ceiling | edited.ceiling
     result = {
@@ -67,6 +69,7 @@ def evaluate(
     path = experiments / "results" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
+    outcomes.write((one for part in parts for one in part.outcomes), path.with_suffix(".csv"))
     write_scores(metrics, grids / "scores.csv")
     (notes / "cost.json").write_text(json.dumps(cost.as_json(), indent=1) + "\n")
     return path
@@ -82,9 +85,7 @@ def load(config: Config, folder: Path) -> LadderPipeline:
     if others:
         raise ValueError(f"{folder} must hold a ladder of this configuration, got other {others}")
     ladder = Ladder.from_pretrained(folder).eval()
-    # Loaded again, not cast: a cast would round the frequencies of the rotary embedding, too.
-    dtype = getattr(torch, config.foundations.dtype)
-    ladder.understanding = Understanding.from_pretrained(ladder.understanding.reference, dtype)
+    ladder.understanding.to(getattr(torch, config.foundations.dtype))
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -3,11 +3,16 @@
 A row is a shared beginning (system text and perhaps a picture) with many independent turns behind
 it. Each turn sees the beginning and itself but no other turn, through a block mask and restarted
 positions: to the model every turn is a conversation of its own, at a fraction of the cost.
+
+In most turns the model answers in words, one after the other. In the others, which open as if a
+picture was to follow, it fills in a form (`ladder.world.forms`), all fields at once: what is to be
+seen, read off the states at the names of the fields. A large MLLM has such states in itself; this
+one has to be taught to hold the whole scene before its eyes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +20,25 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ladder.foundations.tokenizer import SYSTEMS
-from ladder.world import draws, edits, questions
+from ladder.world import draws, edits, forms, questions
 from ladder.world.language import choose, grid
 from ladder.world.scenes import GRID, Scene, draw_scene
 
 DESCRIBE, ASSIST = SYSTEMS
-ROW_KINDS = {"edits": 0.36, "questions": 0.30, "captions": 0.34}
+ROW_KINDS = {"edits": 0.50, "questions": 0.20, "captions": 0.30}
 """Share of rows about changing a picture, about a picture, and about a caption."""
+EDIT_KINDS = {
+    "recolor": 2, "replace": 1, "remove": 3, "add": 1, "move": 4, "background": 1, "swap": 4,
+}  # fmt: skip
+"""How often each kind of edit is drawn: those that change several cells need more practice."""
+UNCHANGED = 0.1
+"""Share of turns about edits without an instruction."""
+FORMS = 0.6
+"""Share of turns about edits and captions in which a form is filled in."""
+CHANGED, IMAGINED = 3.0, 0.3
+"""Weight of a field that an edit changes, and of one that a caption leaves open."""
 VISUAL_TOKENS = GRID**2
+REPLY = "<|im_end|>\n<|im_start|>assistant\n"
 
 
 @dataclass(frozen=True)
@@ -68,21 +84,86 @@ def beginning(system: str, picture: bool) -> str:
     return text + (vision if picture else "")
 
 
-def _turns(rng: np.random.Generator, kind: str, scene: Scene | None) -> Iterator[tuple[str, str]]:
-    """Endless turns (the user's words, the answer) of a row."""
-    if kind == "edits":
-        yield "", grid(scene)
+@dataclass(frozen=True)
+class Turn:
+    """Tokens of a turn with what must be predicted at each, as in `Rows`."""
+
+    tokens: list[int]
+    targets: list[int]
+    weights: list[float]
+
+    @classmethod
+    def of_words(cls, tokenizer: PreTrainedTokenizerBase, words: str, answer: str) -> Turn:
+        """The user's words and the answer, of which each token is predicted from the one before."""
+        asked = tokenizer(f"{words}{REPLY}").input_ids
+        answered = tokenizer(f"{answer}<|im_end|>").input_ids
+        silent = len(asked) - 1
+        return cls(
+            asked + answered,
+            [-100] * silent + answered + [-100],
+            [0.0] * silent + [len(answered) ** -0.5] * len(answered) + [0.0],
+        )
+
+    @classmethod
+    def of_form(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        words: str,
+        fields: Sequence[str | None],
+        weights: Sequence[float],
+    ) -> Turn:
+        """The user's words and a form, with what is to stand at each of its fields."""
+        asked = tokenizer(f"{words}{REPLY}<|vision_start|>").input_ids
+        # A word within a text is one token, which holds the space before it.
+        form = tokenizer.convert_tokens_to_ids([f"Ġ{name}" for name in forms.FORM])
+        targets = [
+            -100 if field is None else tokenizer.convert_tokens_to_ids(f"Ġ{field}")
+            for field in fields
+        ]
+        weights = [weight * len(form) ** -0.5 for weight in weights]
+        return cls(asked + form, [-100] * len(asked) + targets, [0.0] * len(asked) + weights)
+
+
+def _turns(
+    rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, kind: str, scene: Scene | None
+) -> Iterator[Turn]:
+    """Endless turns of a row."""
+    if kind == "questions":
         while True:
-            edit = edits.draw_edit(rng, 1, scene=scene)
-            yield edit.instructions[0], grid(edit.after)
-    while kind == "questions":
-        question = questions.draw_question(rng, scene, choose(rng, questions.KINDS))
-        if question:
-            yield question.text, question.answer
+            question = questions.draw_question(rng, scene, choose(rng, questions.KINDS))
+            if question:
+                yield Turn.of_words(tokenizer, question.text, question.answer)
+    say = _change if kind == "edits" else _caption
     while True:
-        caption = draws.draw_captioned(rng, 1).captions[0]
-        if caption.tag != "dense" or rng.random() < 0.6:
-            yield caption.text, caption.specification
+        yield say(rng, tokenizer, scene)
+
+
+def _change(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, scene: Scene) -> Turn:
+    """What a picture shows after an edit, or, without an instruction, what it shows now."""
+    words, after = "", scene
+    if rng.random() > UNCHANGED:
+        possible = [k for k in EDIT_KINDS if k != "swap" or len(scene.things) > 1]
+        kind = choose(rng, [k for k in possible for _ in range(EDIT_KINDS[k])])
+        edit = edits.draw_edit(rng, 1, kind, scene)
+        words, after = edit.instructions[0], edit.after
+    if rng.random() > FORMS:
+        return Turn.of_words(tokenizer, words, grid(after))
+    fields, before = forms.seen(after), forms.seen(scene)
+    weights = [CHANGED if new != old else 1.0 for new, old in zip(fields, before, strict=True)]
+    unasked = (None,) * forms.ASKED
+    return Turn.of_form(tokenizer, words, (*unasked, *fields), [0.0] * forms.ASKED + weights)
+
+
+def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, _: None) -> Turn:
+    """What a caption means, in words or in a form with the scene that it was said of."""
+    captioned = draws.draw_captioned(rng, 1)
+    (caption,) = captioned.captions
+    if rng.random() > FORMS:
+        return Turn.of_words(tokenizer, caption.text, caption.specification)
+    asked, seen = forms.asked(caption.specification), forms.seen(captioned.scene)
+    told = CHANGED if caption.tag == "dense" else IMAGINED
+    weights = [CHANGED] * len(asked) + [told] * len(seen)
+    return Turn.of_form(tokenizer, caption.text, (*asked, *seen), weights)
 
 
 def _pack(
@@ -91,32 +172,26 @@ def _pack(
     """One row, filled with as many turns as fit."""
     scene = None if kind == "captions" else draw_scene(rng, choose(rng, (*edits.OBJECTS, 6)))
     start = tokenizer(beginning(ASSIST if kind == "questions" else DESCRIBE, scene is not None))
-    ids, targets, weights, turns = list(start.input_ids), [-100] * length, [0.0] * length, []
-    positions = _beginning_positions(ids, tokenizer, scene is not None)
-    turns += [0] * len(ids)
-    first = int(positions.max()) + 1
-    columns = [positions]
-    for number, (words, answer) in enumerate(_turns(rng, kind, scene), start=1):
-        asked = tokenizer(f"{words}<|im_end|>\n<|im_start|>assistant\n").input_ids
-        answered = tokenizer(f"{answer}<|im_end|>").input_ids
-        turn = asked + answered
-        if len(ids) + len(turn) > length:
+    ids = list(start.input_ids)
+    targets, weights, turns = [-100] * len(ids), [0.0] * len(ids), [0] * len(ids)
+    columns = [_beginning_positions(ids, tokenizer, scene is not None)]
+    first = int(columns[0].max()) + 1
+    for number, turn in enumerate(_turns(rng, tokenizer, kind, scene), start=1):
+        if len(ids) + len(turn.tokens) > length:
             break
-        begin = len(ids) + len(asked)
-        for offset, token in enumerate(answered):
-            targets[begin + offset - 1] = token
-            weights[begin + offset - 1] = len(answered) ** -0.5
-        ids += turn
-        turns += [number] * len(turn)
-        columns.append(np.tile(first + np.arange(len(turn)), (3, 1)))
+        ids += turn.tokens
+        targets += turn.targets
+        weights += turn.weights
+        turns += [number] * len(turn.tokens)
+        columns.append(np.tile(first + np.arange(len(turn.tokens)), (3, 1)))
     padding = length - len(ids)
     columns.append(np.zeros((3, padding), int))
     return {
         "input_ids": np.array(ids + [tokenizer.pad_token_id] * padding),
         "positions": np.concatenate(columns, 1),
         "turns": np.array(turns + [-1] * padding),
-        "targets": np.array(targets),
-        "weights": np.array(weights, np.float32),
+        "targets": np.array(targets + [-100] * padding),
+        "weights": np.array(weights + [0.0] * padding, np.float32),
     }, scene
 
 

@@ -34,9 +34,11 @@ log = logging.getLogger(__name__)
 PATCH, MERGE = 16, 2
 WIDTH, LAYERS = 128, 12
 VISION_BATCH = 64
-BATCH, ROW_LENGTH = 32, 224
-LABELS = (len(SHAPES) + 1, len(COLORS) + 1, len(SIZES) + 1, len(BACKGROUNDS))
-"""Classes of a cell's shape, colour and size (the last one: none) and of the background."""
+BATCH, ROW_LENGTH = 16, 224
+LABELS = (len(SHAPES) + 1, len(COLORS) + 1, len(SIZES) + 1, len(BACKGROUNDS), GRID**2)
+"""Classes of a cell's shape, colour and size (the last one: none), of the background, and of the
+place of the cell itself: the tower's own positions are relative, and a token that doesn't say where
+it stands can hardly be found by a word like `northwest`."""
 
 
 def main(config: Config) -> None:
@@ -116,15 +118,14 @@ def train_vision(
     rng: np.random.Generator,
     steps: int,
 ) -> None:
-    """Teach the vision tower to name shape, colour, size and background at each visual token."""
+    """Teach the vision tower to name, at each visual token, what it shows and where it stands."""
     tower, head = model.model.visual, nn.Linear(WIDTH, sum(LABELS))
     optimizer = muon_and_adamw([*tower.named_parameters(), *head.named_parameters()], 0.015, 2e-3)
     progress = trange(steps, desc="vision tower", mininterval=5)
     for step in progress:
         trapezoid(optimizer, step, steps)
         scenes = [draw_scene(rng, int(rng.integers(1, 8))) for _ in range(VISION_BATCH)]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = head(see(model, image_processor, scenes)).float().split(LABELS, -1)
+        logits = head(see(model, image_processor, scenes)).split(LABELS, -1)
         labels = torch.tensor([_cell_labels(scene) for scene in scenes]).flatten(0, 1)
         loss = sum(F.cross_entropy(logits[i], labels[:, i]) for i in range(len(LABELS)))
         optimizer.step_on(loss)
@@ -144,13 +145,16 @@ def see(
     return torch.cat(found.pooler_output)
 
 
-def _cell_labels(scene: Scene) -> list[tuple[int, int, int, int]]:
+def _cell_labels(scene: Scene) -> list[tuple[int, ...]]:
+    """A class of each of LABELS, cell by cell."""
     ground = [*BACKGROUNDS].index(scene.background)
-    nothing = (len(SHAPES), len(COLORS), len(SIZES), ground)
-    labels = [nothing] * GRID**2
-    for thing in scene.things:
-        shape, color = SHAPES.index(thing.shape), [*COLORS].index(thing.color)
-        labels[thing.cell] = (shape, color, [*SIZES].index(thing.size), ground)
+    labels = []
+    for cell in range(GRID**2):
+        what = (len(SHAPES), len(COLORS), len(SIZES))
+        if thing := scene.at(cell):
+            color, size = [*COLORS].index(thing.color), [*SIZES].index(thing.size)
+            what = (SHAPES.index(thing.shape), color, size)
+        labels.append((*what, ground, cell))
     return labels
 
 
@@ -166,9 +170,8 @@ def train_conversation(
     for step in progress:
         trapezoid(optimizer, step, steps)
         rows = draw_rows(rng, tokenizer, BATCH, ROW_LENGTH)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits, targets, weights = answer_logits(model, image_processor, rows)
-        losses = F.cross_entropy(logits.float(), targets, reduction="none")
+        logits, targets, weights = answer_logits(model, image_processor, rows)
+        losses = F.cross_entropy(logits, targets, reduction="none")
         optimizer.step_on((losses * weights).sum() / weights.sum())
         if step % 25 == 0 or step == steps - 1:
             right = (logits.argmax(-1) == targets).float().mean()

@@ -18,7 +18,9 @@ from tokenizers import (
 )
 from transformers import Qwen2TokenizerFast
 
-from ladder.world import draws, edits, questions
+from ladder.world import draws, edits, forms, questions
+from ladder.world.language import choose
+from ladder.world.scenes import draw_scene
 
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
@@ -91,12 +93,17 @@ def _regex():
 def _corpus(seed: int, texts: int):
     rng = np.random.default_rng(seed)
     for _ in range(texts):
-        for caption in draws.draw_captioned(rng, 2).captions:
+        captioned = draws.draw_captioned(rng, 2)
+        for caption in captioned.captions:
             yield caption.text
             yield "\n" + caption.specification
+            yield "".join(f" {word}" for word in forms.asked(caption.specification) if word)
+        yield "".join(f" {word}" for word in (*forms.FORM, *forms.seen(captioned.scene)))
         yield edits.draw_edit(rng, 1).instructions[0]
-    for question in questions.evaluation_questions(texts // 20, seed):
-        yield question.text
-        yield "\n" + question.answer
+    for kind in questions.KINDS * (texts // 20):
+        scene = draw_scene(rng, choose(rng, questions.OBJECTS))
+        if question := questions.draw_question(rng, scene, kind):
+            yield question.text
+            yield "\n" + question.answer
     yield from ("system\n", "user\n", "assistant\n") * 100
     yield from SYSTEMS * 100

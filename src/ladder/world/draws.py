@@ -2,6 +2,9 @@
 
 A scene is of one of four kinds: one object, a pair of different shapes, a group of one shape, or a
 mixture. The kind decides which captions can be said, and every scene is shown under many of them.
+
+Pairs and groups are composed, as pictures are: the objects of a pair face each other across the
+centre, those of a group stand in a line or as on a die. One object and mixtures stand anywhere.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import xxhash
 
 from ladder.world import language, thought
 from ladder.world.language import Caption, held_out
@@ -25,9 +27,14 @@ from ladder.world.scenes import (
     draw_thing,
 )
 
-SCENE_KINDS = {"one": 0.22, "pair": 0.36, "group": 0.22, "mixture": 0.20}
+SCENE_KINDS = {"one": 0.20, "pair": 0.34, "group": 0.22, "mixture": 0.24}
 """Share of each kind of scene in the raw text-to-image set."""
-GROUP_SIZES = (2, 3, 4)
+LAYOUTS = {
+    2: ((3, 5), (1, 7), (0, 8), (2, 6)),
+    3: ((3, 4, 5), (1, 4, 7), (0, 4, 8), (2, 4, 6)),
+    4: ((0, 2, 6, 8), (1, 3, 5, 7)),
+}
+"""The cells of a composed scene of so many objects."""
 MIXTURE_SIZES = (2, 3, 4, 5, 6)
 
 Speaker = Callable[[np.random.Generator, Scene], Caption]
@@ -90,10 +97,11 @@ def draw_kind(rng: np.random.Generator, kind: str) -> Scene:
         return draw_scene(rng, int(language.choose(rng, MIXTURE_SIZES)))
     background = draw_background(rng)
     if kind == "group":
-        cells = rng.permutation(GRID**2)[: language.choose(rng, GROUP_SIZES)]
+        cells = language.choose(rng, LAYOUTS[int(language.choose(rng, [*LAYOUTS]))])
         shared = {"shape": language.choose(rng, SHAPES), "color": language.choose(rng, [*COLORS])}
         return Scene(tuple(draw_thing(rng, cell, **shared) for cell in cells), background)
-    cells = rng.permutation(GRID**2)[: {"one": 1, "pair": 2}[kind]]
+    anywhere = (int(rng.integers(GRID**2)),)
+    cells = anywhere if kind == "one" else rng.permutation(language.choose(rng, LAYOUTS[2]))
     shapes, colors = rng.permutation(SHAPES), rng.permutation([*COLORS])
     sizes = rng.permutation([*SIZES])
     things = tuple(
@@ -122,41 +130,3 @@ def draw_caption(rng: np.random.Generator, scene: Scene, kind: str) -> Caption:
             or not held_out(caption.text)
         ):
             return caption
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A prompt of the evaluation: its GenEval row, its meaning, and a scene that it is true of.
-
-    `kind` is the task, or the kind of thought (`thought.KINDS`).
-    """
-
-    row: dict
-    specification: str
-    scene: Scene
-    kind: str
-
-    @property
-    def text(self) -> str:
-        return self.row["prompt"]
-
-
-def evaluation_prompts(task: str, count: int, seed: int) -> list[Asked]:
-    """`count` distinct prompts of a task of `language.TASKS`, or of "thought".
-
-    All are held out from training captions but for `single_object`, which has too few texts.
-    Prompts that need thought are balanced over their kinds.
-    """
-    rng = np.random.default_rng([seed, xxhash.xxh32_intdigest(task.encode())])
-    found: dict[str, Asked] = {}
-    kinds = [*THOUGHTS] if task == "thought" else [task]
-    for _ in range(1000 * count):
-        name = kinds[len(found) % len(kinds)]
-        kind, speaker = (THOUGHTS | LITERALS)[name]
-        scene = draw_kind(rng, kind)
-        caption = speaker(rng, scene)
-        if task == "single_object" or held_out(caption.text):
-            found.setdefault(caption.text, Asked(caption.row, caption.specification, scene, name))
-        if len(found) == count:
-            return [*found.values()]
-    raise ValueError(f"{task} has no {count} different prompts, found {len(found)}")

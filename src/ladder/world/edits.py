@@ -41,25 +41,16 @@ class Edit:
 def draw_edit(
     rng: np.random.Generator, wordings: int, kind: str | None = None, scene: Scene | None = None
 ) -> Edit:
-    """An edit of `scene` (or of a random one); of a random kind if none is named."""
-    kind = kind or choose(rng, KINDS)
-    scene = scene or draw_scene(rng, choose(rng, OBJECTS))
-    if kind == "swap" and len(scene.things) < 2:
-        return draw_edit(rng, wordings, kind if len(scene.things) != 1 else None)
+    """An edit of `scene` (or of a random one); of a random kind that is possible if none is named.
+
+    Errors: ValueError for a scene without objects, or of one object that can't be swapped.
+    """
+    scene = scene or draw_scene(rng, choose(rng, OBJECTS if kind != "swap" else OBJECTS[1:]))
+    possible = KINDS if len(scene.things) > 1 else tuple(k for k in KINDS if k != "swap")
+    kind = kind or choose(rng, possible)
+    if kind not in possible or not scene.things:
+        raise ValueError(f"{kind} needs more objects, the scene has {len(scene.things)}")
     return _EDITORS[kind](rng, scene, wordings)
-
-
-def evaluation_edits(count: int, seed: int) -> list[Edit]:
-    """`count` edits of each kind, one wording each."""
-    rng = np.random.default_rng([seed, 1])
-    found: list[Edit] = []
-    for kind in KINDS:
-        wanted = len(found) + count
-        while len(found) < wanted:
-            edit = draw_edit(rng, 1, kind)
-            # Of a scene with one object, where nothing can be swapped, comes an edit of any kind.
-            found += [edit] if edit.kind == kind else []
-    return found
 
 
 def name_thing(rng: np.random.Generator, scene: Scene, thing: Thing) -> str:

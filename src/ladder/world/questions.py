@@ -8,7 +8,7 @@ import numpy as np
 
 from ladder.world.edits import name_thing
 from ladder.world.language import NUMBERS, PLACES, Clause, choose, noun
-from ladder.world.scenes import CELL_NAMES, COLORS, GRID, SHAPES, Scene, draw_scene
+from ladder.world.scenes import CELL_NAMES, COLORS, GRID, SHAPES, Scene
 
 KINDS = (
     "exists", "count", "count_shape", "count_color", "color", "shape", "size", "where", "what_at",
@@ -31,18 +31,6 @@ def draw_question(rng: np.random.Generator, scene: Scene, kind: str) -> Question
     """A question of the kind, or None where the scene allows none."""
     asked = globals()[f"_{kind}"](rng, scene)
     return Question(kind, scene, *asked) if asked else None
-
-
-def evaluation_questions(count: int, seed: int) -> list[Question]:
-    """`count` questions of each kind about random scenes."""
-    rng = np.random.default_rng([seed, 2])
-    found: list[Question] = []
-    for kind in KINDS:
-        wanted = len(found) + count
-        while len(found) < wanted:
-            question = draw_question(rng, draw_scene(rng, choose(rng, OBJECTS)), kind)
-            found += [question] if question else []
-    return found
 
 
 def _exists(rng: np.random.Generator, scene: Scene) -> tuple[str, str]:
