@@ -126,7 +126,9 @@ class LadderPipeline(DiffusionPipeline):
             for branch in plan.branches[owner // num_images_per_prompt]
         ]
         owners = torch.tensor([owner for owner, _ in rows], device=device)
-        weights = torch.tensor([branch.weight for _, branch in rows], device=device)
+        weights = torch.tensor(
+            [branch.weight for _, branch in rows], dtype=torch.float32, device=device
+        )
         conditions = conditions[[branch.prompt for _, branch in rows]]
 
         self.scheduler.set_timesteps(num_inference_steps, device=device)

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from ladder.foundations.optimizers import COOLDOWN, WARMUP, muon_and_adamw, trapezoid
+from ladder.foundations.optimizers import (
+    COOLDOWN,
+    WARMUP,
+    Muon,
+    muon_and_adamw,
+    orthogonal,
+    trapezoid,
+)
 
 STEPS = 200
 PEAKS = (0.1, 0.01)
@@ -56,7 +63,7 @@ def test_every_parameter_is_in_one_optimizer(small: Small):
     def held(part: torch.optim.Optimizer) -> list[str]:
         return sorted(names[p] for group in part.param_groups for p in group["params"])
 
-    assert isinstance(muon, torch.optim.Muon)
+    assert isinstance(muon, Muon)
     assert held(muon) == ["down.weight", "up.weight"]
     assert sorted(held(muon) + held(adamw)) == sorted(names.values())
 
@@ -131,3 +138,29 @@ def test_training_lowers_the_loss(small: Small):
         trapezoid(optimizer, step, 60)
         optimizer.step_on(loss_of(small))
     assert loss_of(small).item() < 0.2 * before
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 12), (2, 12, 5)])
+def test_updates_are_nearly_orthogonal(shape: tuple[int, int, int]):
+    """Whatever the scale of a gradient, its directions come out about equally long."""
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    for scale in (1e-3, 1.0, 1e3):
+        values = torch.linalg.svdvals(orthogonal(scale * matrices))
+        assert 0.6 < values.min() <= values.max() < 1.3
+
+
+def test_muon_is_that_of_torch_but_for_the_rounding():
+    """torch's computes in bfloat16."""
+    torch.manual_seed(0)
+    mine = nn.Parameter(torch.randn(12, 5))
+    theirs = nn.Parameter(mine.detach().clone())
+    ours = Muon([mine], 0.1, weight_decay=0.01)
+    reference = torch.optim.Muon([theirs], 0.1, weight_decay=0.01, momentum=0.95)
+    start = mine.detach().clone()
+    for _ in range(4):
+        gradient = torch.randn(12, 5)
+        mine.grad, theirs.grad = gradient.clone(), gradient.clone()
+        ours.step()
+        reference.step()
+    assert (mine - start).norm() > 0.5
+    assert (mine - theirs).norm() < 0.03 * (mine - start).norm()

@@ -142,6 +142,19 @@ def test_frozen_means_no_gradient_and_eval_mode_whatever_came_in(understanding, 
         assert not any(value.requires_grad for value in state.parameters())
 
 
+def test_a_cast_leaves_the_rotary_frequencies_exact(understanding):
+    """Frequencies that no float of 16 bits holds; no saved state would show that they changed."""
+    module = copy.deepcopy(understanding)
+    before = {n: b.clone() for n, b in module.named_buffers() if n.endswith("inv_freq")}
+    assert before
+    assert any((b != b.bfloat16().float()).any() for b in before.values())
+    module.to(torch.bfloat16)
+    assert {value.dtype for value in module.parameters()} == {torch.bfloat16}
+    after = dict(module.named_buffers())
+    for name, value in before.items():
+        assert torch.equal(after[name], value)
+
+
 def stock_answer(stock, folder, picture, question):
     """The tokens that transformers generates for the MLLM's own chat prompt."""
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -62,6 +62,7 @@ def test_a_stage_without_steps_passes_on_its_ladder(short, encoded, tmp_path):
     second = run_stage(config, "ti2i", encoded, tmp_path)
     fresh = Ladder.from_foundations(short.model, short.foundations, short.seed)
     assert equal(weights(first), weights(second))
+    assert (second.parent / "dvclive/metrics.json").is_file()
     assert equal(fresh.trainable_state(), Ladder.from_pretrained(second).trainable_state())
 
 

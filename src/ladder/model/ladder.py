@@ -204,9 +204,7 @@ class Ladder(ModelMixin):
             settings["queries"],
             settings["connector_width"],
         )
-        # Not the MLLM, which is in its type: a cast would round its rotary frequencies, too.
-        for value in ladder.trainable_parameters():
-            value.data = value.data.to(dtype)
+        ladder.to(dtype)
         own = load_file(folder / WEIGHTS)
         own |= {f"{GENERATOR}.{name}": value for name, value in generator.state_dict().items()}
         ladder.load_trainable_state(own)

@@ -10,7 +10,7 @@ R all tokens so far.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -74,6 +74,22 @@ class Understanding(nn.Module):
     def embedding_std(self) -> float:
         """The scale of the token embeddings, and so that of a fresh query."""
         return self.mllm.get_input_embeddings().weight.float().std().item()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Understanding:
+        """Move or cast, but for the frequencies of the rotary embeddings, which are moved only.
+
+        Rounded to bfloat16 they would blur every position, and no saved state would show it.
+        """
+        exact = [
+            (module, name, buffer)
+            for module in self.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+            if name.endswith("inv_freq")
+        ]
+        super()._apply(fn, recurse)
+        for module, name, buffer in exact:
+            setattr(module, name, buffer.to(getattr(module, name).device))
+        return self
 
     def train(self, mode: bool = True) -> Understanding:
         """Stays in eval mode, whatever `mode` says."""

@@ -29,7 +29,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ladder.config import Config, Stage
 from ladder.data.loading import LadderData
 from ladder.model.ladder import Ladder
-from ladder.model.understanding import Understanding
 from ladder.pipeline import LadderPipeline
 from ladder.training.checkpoints import Checkpoints, require_same
 from ladder.training.grids import Grids, fixed_prompts
@@ -68,6 +67,8 @@ def run_stage(
     ladder = starting_ladder(config, stage, folder.parent)
     if stage_of(config, stage).steps:
         train(config, stage, ladder, encoded, folder)
+    else:
+        record_nothing(folder)
     save(config, stage, ladder, folder, export)
     return folder / "ladder"
 
@@ -130,9 +131,7 @@ def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
         raise ValueError(f"{folder} must hold a ladder; `ladder train {before}` writes it")
     require_same(settings(config, before), json.loads((folder / SETTINGS).read_text()), str(folder))
     ladder = Ladder.from_pretrained(folder)
-    # Loaded again, not cast: a cast would round the frequencies of the rotary embedding, too.
-    dtype = getattr(torch, config.foundations.dtype)
-    ladder.understanding = Understanding.from_pretrained(ladder.understanding.reference, dtype)
+    ladder.understanding.to(getattr(torch, config.foundations.dtype))
     return ladder
 
 
@@ -164,6 +163,14 @@ def save(
         pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
         pipeline.to(torch.bfloat16).save_pretrained(export)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+@rank_zero_only
+def record_nothing(folder: Path) -> None:
+    """The curves of a stage of 0 steps, which DVC expects as those of any other."""
+    clear(folder)
+    (folder / "dvclive").mkdir(parents=True)
+    (folder / "dvclive" / "metrics.json").write_text(json.dumps({"step": 0}) + "\n")
 
 
 @rank_zero_only
