@@ -1,8 +1,9 @@
 """The command `ladder VERB`: a verb for every stage of the pipeline, and three to use the result.
 
 The stages (`world` to `evaluate`) run from the root of the repository under `params.yaml`, and are
-what `dvc.yaml` calls. `generate`, `edit` and `ask` need only the folder of a trained ladder. Every
-verb imports what it needs when it runs, so that `ladder --help` answers at once.
+what `dvc.yaml` calls; `compare` reads what they leave. `generate`, `edit` and `ask` need only the
+folder of a trained ladder. Every verb imports what it needs when it runs, so that `ladder --help`
+answers at once.
 """
 
 from __future__ import annotations
@@ -103,8 +104,9 @@ def encode(config: Config, options: argparse.Namespace) -> None:
     from diffusers import AutoencoderDC
 
     from ladder.data.encode import encode
+    from ladder.model.generator import load_part
 
-    autoencoder = AutoencoderDC.from_pretrained(config.foundations.generator, subfolder="vae")
+    autoencoder = load_part(AutoencoderDC, config.foundations.generator, "vae")
     encode(CURATED, ENCODED, autoencoder)
 
 
@@ -127,6 +129,32 @@ def evaluate(config: Config, options: argparse.Namespace) -> None:
     from ladder.evaluation.run import evaluate
 
     evaluate(config)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Say how an arm differs from another, over prompts and seeds."""
+    from ladder.ablation.compare import compare
+
+    print(compare(options.arm, options.control, options.seeds))
+
+
+def sweep(options: argparse.Namespace) -> None:
+    """Run a notebook over a grid of parameters."""
+    from ladder.ablation.sweep import sweep, values_of
+
+    grid = {}
+    for parameter in options.parameters:
+        name, equals, values = parameter.partition("=")
+        if not equals or name in grid:
+            raise ValueError(f"a parameter is given once, as name=values, got {parameter!r}")
+        grid[name] = values_of(values)
+    folder = options.output or Path("experiments/sweeps") / options.notebook.stem
+    table = sweep(options.notebook, grid, folder, options.jobs)
+    print(table.to_string(index=False))
+    print(folder / "table.csv")
+    failed = int((table["status"] != "finished").sum())
+    if failed:
+        raise ValueError(f"{failed} of {len(table)} cells failed; their logs are in {folder}")
 
 
 # ---- use of a trained ladder ----
@@ -217,6 +245,22 @@ def build_parser() -> argparse.ArgumentParser:
         "--export", type=Path, metavar="FOLDER", help="write the whole pipeline there, ready to use"
     )
     add_stage(verbs, evaluate)
+    verb = add_verb(verbs, compare)
+    verb.add_argument("arm", metavar="ARM")
+    verb.add_argument("control", metavar="CONTROL")
+    verb.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED")
+    verb = add_verb(verbs, sweep)
+    verb.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    verb.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="such as scheme=last_n,uniform or seed=0..4; again for another parameter",
+    )
+    verb.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="for cells and table")
+    verb.add_argument("--jobs", type=positive, default=1, help="cells at a time (%(default)s)")
 
     verb = add_verb(verbs, generate)
     verb.add_argument("prompts", nargs="+", metavar="PROMPT")

@@ -1,0 +1,46 @@
+"""The README's numbers are those of the committed results."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+FOUNDATIONS = {
+    "autoencoder: PSNR in dB": ("autoencoder", "psnr"),
+    "autoencoder: scenes read back exactly": ("autoencoder", "exact"),
+    "MLLM: questions": ("questions", "overall"),
+    "MLLM: instruction to resulting scene": ("edits", "overall"),
+    "MLLM: prompts, those that need thought included": ("prompts", "overall"),
+    "Sana with its own text encoder: GenEval-toy": ("generator", "overall"),
+}
+TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+LADDER = {
+    "GenEval-toy, overall": ("geneval_toy", "overall"),
+    **{f"&nbsp;&nbsp;{task}": ("geneval_toy", task) for task in TASKS},
+    "prompts that need thought": ("thought", "overall"),
+    "edits: followed": ("edit", "followed"),
+    "edits: kept": ("edit", "kept"),
+    "edits: exact": ("edit", "exact"),
+    "questions (as the untouched MLLM)": ("understanding", "overall"),
+}
+ROWS = [
+    *(("foundations", name, path) for name, path in FOUNDATIONS.items()),
+    *(("ladder-0", name, path) for name, path in LADDER.items()),
+]
+
+
+@pytest.mark.parametrize(("file", "name", "path"), ROWS)
+def test_a_row_says_what_the_results_say(file: str, name: str, path: tuple[str, str]):
+    """To as many digits as it gives."""
+    result = json.loads((ROOT / f"experiments/results/{file}.json").read_text())
+    found = result["metrics"][path[0]][path[1]]
+    row = re.search(rf"^\| {re.escape(name)} \| (.+) \|$", README, re.MULTILINE)
+    assert row, f"{name} is not in the README"
+    digits = len(row[1].split()[0].partition(".")[2])
+    mean, low, high = (f"{found[key]:.{digits}f}" for key in ("mean", "low", "high"))
+    assert row[1] == f"{mean} [{low}, {high}]"
