@@ -236,7 +236,9 @@ def test_sets_with_latents_of_different_shapes_do_not_mix(
         Mixture(sets, NEVER)
 
 
-def test_a_batch_of_64_edits_takes_less_than_25_ms(tmp_path, picture, write_curated, autoencoder):
+def test_a_batch_of_64_edits_takes_less_than_25_ms(
+    tmp_path, picture, write_curated, autoencoder, slowness
+):
     """Of one core, without tokenisation; 96 x 96 pixels."""
     edits = [
         Sample(str(n), ("a", "b"), picture(n, (96, 96)), (picture(n + 500, (96, 96)),))
@@ -252,4 +254,4 @@ def test_a_batch_of_64_edits_takes_less_than_25_ms(tmp_path, picture, write_cura
         items = mixture.__getitems__(draws)
         torch.stack([item.latents for item in items])
         times.append(time.process_time() - start)
-    assert sorted(times)[6] < 0.025
+    assert sorted(times)[6] < 0.025 * slowness

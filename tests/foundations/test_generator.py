@@ -32,6 +32,7 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator, "POOL", 24)
         patch.setattr(generator, "BATCH", 4)
+        patch.setattr(generator, "DENSE_BATCH", 2)
         patch.setattr(generator, "train_tokenizer", SMALL_TOKENIZER)
         yield
 
@@ -105,7 +106,7 @@ def test_latents_are_those_of_the_autoencoder_scaled(vae: AutoencoderDC):
 
 
 def test_batches_are_short_or_dense(pool: Pool):
-    """Dense ones are half as many; captions belong to their latents; a tenth is dropped."""
+    """Dense ones are fewer; captions belong to their latents; a tenth is dropped."""
     rng = np.random.default_rng(2)
     dense, dropped, total = 0, 0, 0
     for _ in range(150):

@@ -94,11 +94,10 @@ def test_labels_say_what_stands_in_each_cell():
     """Each row of classes names one thing, in the order of the cells."""
     scene = Scene((Thing(1, "star", "red", "large"), Thing(8, "circle", "white", "small")), "mint")
     labels = mllm._cell_labels(scene)
-    nothing = (6, 10, 2, 2)
-    expected = [nothing] * 9
-    expected[1], expected[8] = (3, 0, 1, 2), (0, 9, 0, 2)
+    expected = [(6, 10, 2, 2, cell) for cell in range(9)]
+    expected[1], expected[8] = (3, 0, 1, 2, 1), (0, 9, 0, 2, 8)
     assert labels == expected
-    assert mllm.LABELS == (7, 11, 3, 4)
+    assert mllm.LABELS == (7, 11, 3, 4, 9)
 
 
 @pytest.mark.slow

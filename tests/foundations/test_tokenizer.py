@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, Qwen2TokenizerFast
 
+from ladder.evaluation.exam import evaluation_questions
 from ladder.foundations.tokenizer import SPECIAL_TOKENS, SYSTEMS, train_tokenizer
-from ladder.world import draws, edits, questions
+from ladder.world import draws, edits
 from ladder.world.language import NUMBERS, PLACES, RELATIONS
 from ladder.world.scenes import BACKGROUNDS, CELL_NAMES, COLORS, SHAPES, SIZES
 
@@ -70,7 +71,7 @@ def pieces(rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """System text, the user's words and the answer, of captions, edits and questions."""
     captions = [draws.draw_captioned(rng, 1).captions[0] for _ in range(25)]
     changes = [edits.draw_edit(rng, 1) for _ in range(25)]
-    asked = questions.evaluation_questions(2, seed=3)
+    asked = evaluation_questions(2, seed=3)
     return [
         *((SYSTEMS[0], caption.text, caption.specification) for caption in captions),
         *((SYSTEMS[0], edit.instructions[0], "background slate") for edit in changes),

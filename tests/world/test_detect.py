@@ -173,7 +173,7 @@ def test_an_empty_picture_has_no_objects():
         assert read_scene(render(Scene((), style))) == Scene((), style)
 
 
-def test_a_picture_takes_at_most_four_milliseconds():
+def test_a_picture_takes_at_most_four_milliseconds(slowness: float):
     pictures = [render(scene) for scene in scenes(60, seed=6)]
     detect(pictures[0])  # makes the templates
     spent = []
@@ -182,4 +182,4 @@ def test_a_picture_takes_at_most_four_milliseconds():
         for picture in pictures:
             detect(picture)
         spent.append((time.process_time() - began) / len(pictures))
-    assert min(spent) <= 4e-3
+    assert min(spent) <= 4e-3 * slowness
