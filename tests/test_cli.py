@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from tests.tiny import SIDE, tiny_mllm, tiny_picture, tiny_sana
 
-from ladder import cli
+from ladder import cli, use
 from ladder.config import load
 from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline
@@ -159,7 +159,7 @@ def test_a_picture_is_read_upright_and_in_rgb(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: to be turned by a quarter
     picture.save(tmp_path / "turned.png", exif=exif)
-    read = cli.read_picture(tmp_path / "turned.png")
+    read = use.read_picture(tmp_path / "turned.png")
     assert (read.mode, read.size, read.getpixel((0, 0))) == ("RGB", (30, 40), (255, 255, 255))
 
 
@@ -246,7 +246,7 @@ def test_edit_depends_on_each_source(run, pictures: list[str]):
 def test_ask_says_what_the_pipeline_says(run, tiny_ladder: Path, pictures: list[str]):
     shown, _ = run("ask", pictures[0], "what is it?")
     pipeline = LadderPipeline.from_pretrained(tiny_ladder)
-    assert shown == pipeline.ask(cli.read_picture(Path(pictures[0])), "what is it?") + "\n"
+    assert shown == pipeline.ask(use.read_picture(Path(pictures[0])), "what is it?") + "\n"
 
 
 def test_stages_hand_on_what_they_were_told(seen: list, monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,15 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from ladder.ablation import sweep as sweeping
 from ladder.ablation.cell import EXECUTED, RESULT, Translator, shown
-from ladder.ablation.sweep import cells_of, name_of, require_type, source_of, sweep, values_of
+from ladder.ablation.sweep import (
+    cells_of,
+    grid_of,
+    name_of,
+    require_type,
+    source_of,
+    sweep,
+    values_of,
+)
 
 DEFAULTS = 'scheme = "last_n"\nseed = 0\nrate = 0.5\npair = (1, 2)\nbreaks = ""'
 BODY = """\
@@ -217,3 +225,10 @@ def test_values_are_those_of_the_cell_tagged_result():
     assert shown(notebook([], {"application/json": {"score": 1}})) == {}
     with pytest.raises(ValueError, match='tagged "result" must show JSON'):
         shown(notebook(["result"], {"text/plain": "1"}))
+
+
+def test_a_grid_names_every_parameter_once():
+    assert grid_of(["seed=0..1", "scheme=last"]) == {"seed": [0, 1], "scheme": ["last"]}
+    for wrong in (["seed"], ["seed=0", "seed=1"]):
+        with pytest.raises(ValueError, match="a parameter is given once, as name=values"):
+            grid_of(wrong)

@@ -163,6 +163,17 @@ def row(cell: Cell, folder: Path) -> dict[str, Any]:
     return start | {"status": "not run", "error": ""}
 
 
+def grid_of(parameters: Sequence[str]) -> dict[str, list[Any]]:
+    """The grid that `name=values` on the command line make. Raises ValueError for what isn't so."""
+    grid: dict[str, list[Any]] = {}
+    for parameter in parameters:
+        name, equals, values = parameter.partition("=")
+        if not equals or name in grid:
+            raise ValueError(f"a parameter is given once, as name=values, got {parameter!r}")
+        grid[name] = values_of(values)
+    return grid
+
+
 def values_of(text: str) -> list[Any]:
     """The values of a parameter on the command line: `a,b`, `0..4`, `0.1,0.2` or `(1, 2)`."""
     first, dots, last = text.partition("..")
