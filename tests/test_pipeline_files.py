@@ -35,7 +35,7 @@ ENTRIES = {
     "ladder evaluate": "ladder.evaluation.run",
 }
 CARRIERS = {"ladder"} | {
-    f"ladder.{name}" for name in ("cli", "config", "sections", "limits", "overlay")
+    f"ladder.{name}" for name in ("cli", "config", "schedule", "sections", "limits", "overlay")
 }
 """Modules that only carry values; a stage depends on the values instead, as its parameters."""
 HARMLESS = {

@@ -17,17 +17,14 @@ from typing import Any
 
 from ladder.limits import at_least
 from ladder.overlay import ConfigError, build, overlay, read_arguments, read_file
+from ladder.schedule import Dropping, Faults, Monitor, Stage, Stages
 from ladder.sections import (
     Curation,
-    Dropping,
     Evaluation,
     Flow,
     Foundations,
     Model,
-    Monitor,
     Sampling,
-    Stage,
-    Stages,
     World,
 )
 
@@ -37,6 +34,7 @@ __all__ = [
     "Curation",
     "Dropping",
     "Evaluation",
+    "Faults",
     "Flow",
     "Foundations",
     "Model",

@@ -148,6 +148,64 @@ def test_the_connector_is_as_wide_as_asked(foundations):
     assert make(foundations, connector_width=20).connector[0].out_features == 20
 
 
+def test_connectors_of_all_rungs_begin_as_the_shared_one_and_then_part(
+    foundations, prompts, inputs
+):
+    shared, apart = make(foundations), make(foundations, connectors="per_rung")
+    torch.testing.assert_close(apart.conditions(prompts), shared.conditions(prompts))
+    apart(*inputs, prompts).square().mean().backward()
+    gradients = [connector[0].weight.grad for connector in apart.connector]
+    assert len(gradients) == GENERATOR_BLOCKS
+    assert not torch.equal(gradients[0], gradients[1])
+
+
+def test_connectors_of_all_rungs_are_saved(foundations, tmp_path):
+    ladder = make(foundations, connectors="per_rung", connector_width=20)
+    ladder.save_pretrained(tmp_path / "ladder")
+    loaded = Ladder.from_pretrained(tmp_path / "ladder")
+    assert (loaded.connectors, loaded.connector_width) == ("per_rung", 20)
+    for name, value in loaded.trainable_state().items():
+        assert torch.equal(value, ladder.trainable_state()[name]), name
+
+
+def test_noise_is_added_to_the_queries(foundations, prompts):
+    ladder, noisy = make(foundations), make(foundations)
+    noise = torch.randn_like(ladder.queries)
+    noisy.queries.data += noise
+    assert torch.equal(ladder.conditions(prompts, noise), noisy.conditions(prompts))
+    assert not torch.equal(ladder.conditions(prompts), noisy.conditions(prompts))
+
+
+def test_lora_begins_at_no_change_learns_little_and_ends_in_a_stock_sana(
+    foundations, prompts, inputs
+):
+    plain, ladder = make(foundations), make(foundations)
+    before = {name: value.clone() for name, value in ladder.generator.state_dict().items()}
+    ladder.begin_lora(2, seed=0)
+    torch.testing.assert_close(ladder(*inputs, prompts), plain(*inputs, prompts))
+    trained = [name for name, _ in ladder.named_trainables() if name.startswith("generator.")]
+    assert all(".lora_" in name or ".caption_" in name for name in trained)
+    optimizer = torch.optim.AdamW(ladder.trainable_parameters(), lr=1e-2)
+    for _ in range(2):
+        ladder(*inputs, prompts).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        learnt = ladder(*inputs, prompts)
+        ladder.end_lora()
+        torch.testing.assert_close(ladder(*inputs, prompts), learnt)
+    after = ladder.generator.state_dict()
+    assert after.keys() == before.keys()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {name for name in changed if not name.startswith("caption")} == {
+        name
+        for name in after
+        if name.endswith(("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight"))
+    }
+    key = "transformer_blocks.0.attn2.to_k.weight"
+    assert torch.linalg.matrix_rank(after[key] - before[key], rtol=1e-3) == 2
+    assert all(value.requires_grad for value in ladder.generator.parameters())
+
+
 def test_a_ladder_longer_than_the_mllm_is_an_error(foundations, tmp_path):
     tiny_sana(tmp_path / "sana", blocks=MLLM_LAYERS + 1)
     (tmp_path / "mllm").symlink_to(foundations / "mllm")

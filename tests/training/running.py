@@ -11,13 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ladder.config import Config, Monitor
+from ladder.config import Config, Faults, Monitor
 from ladder.training.module import LadderModule
 from ladder.training.stages import run_stage
 
 CURVES = ("loss", "norm", "skipped", "lr")
+NO_FAULTS = Faults(rate=0.0, kinds=("spike",), seed=0)
 WATCHFUL = Monitor(
-    judge="robust", threshold=8.0, decay=0.99, window=9, warmup=6, patience=3, rollbacks=1
+    judge="robust",
+    threshold=8.0,
+    decay=0.99,
+    window=9,
+    warmup=6,
+    patience=3,
+    rollbacks=1,
+    faults=NO_FAULTS,
 )
 
 

@@ -9,12 +9,20 @@ from dataclasses import asdict, replace
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from tests.training.running import NO_FAULTS
 
 from ladder.config import Monitor
 from ladder.training.judges import State, Verdict, judge
 
 SETTINGS = Monitor(
-    judge="robust", threshold=8.0, decay=0.99, window=101, warmup=5, patience=25, rollbacks=2
+    judge="robust",
+    threshold=8.0,
+    decay=0.99,
+    window=101,
+    warmup=5,
+    patience=25,
+    rollbacks=2,
+    faults=NO_FAULTS,
 )
 MEANT = ("ema", "robust")
 positive = st.floats(1e-6, 1e6)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
+from tests.training.running import NO_FAULTS
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,7 +19,14 @@ from ladder.training.checkpoints import Checkpoints
 from ladder.training.monitor import DivergedError, GradientMonitor
 
 SETTINGS = Monitor(
-    judge="robust", threshold=8.0, decay=0.9, window=21, warmup=4, patience=5, rollbacks=1
+    judge="robust",
+    threshold=8.0,
+    decay=0.9,
+    window=21,
+    warmup=4,
+    patience=5,
+    rollbacks=1,
+    faults=NO_FAULTS,
 )
 NAN, SPIKE = float("nan"), 1e5
 

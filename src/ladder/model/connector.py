@@ -1,13 +1,18 @@
 """The connector: from the width of the MLLM to the caption channels of the generator.
 
-One connector serves all rungs. As in the paper: Linear, GELU (tanh), Linear, RMSNorm.
+As in the paper: Linear, GELU (tanh), Linear, RMSNorm; one connector serves all rungs. To find out
+what sharing costs, there may also be one for each.
+
+Letters: N rungs, B batch, Q queries, D width of the MLLM, C caption channels.
 """
 
 from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 SCALE = math.sqrt(5.5)
 """What the weight of the norm starts at (paper)."""
@@ -28,3 +33,17 @@ class Connector(nn.Sequential):
             nn.Linear(hidden, channels),
             norm,
         )
+
+
+class ConnectorPerRung(nn.ModuleList):
+    """A connector of its own for each rung; all begin alike, so that only training tells them
+    apart."""
+
+    def __init__(self, rungs: int, width: int, hidden: int, channels: int) -> None:
+        first = Connector(width, hidden, channels)
+        super().__init__(Connector(width, hidden, channels) for _ in range(rungs))
+        for connector in self:
+            connector.load_state_dict(first.state_dict())
+
+    def forward(self, rungs: Float[Tensor, "N B Q D"]) -> Float[Tensor, "N B Q C"]:
+        return torch.stack([connect(rung) for connect, rung in zip(self, rungs, strict=True)])

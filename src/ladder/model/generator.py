@@ -17,7 +17,13 @@ from diffusers import ModelMixin, SanaTransformer2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from jaxtyping import Float
+from peft import LoraConfig
 from torch import Tensor
+
+LORA = "ladder"
+"""Name of the adapter."""
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+"""Ends of the names of the matrices that LoRA changes: those of both attentions of a block."""
 
 Part = TypeVar("Part", bound=ModelMixin)
 
@@ -63,6 +69,25 @@ def attach_rungs(transformer: SanaTransformer2DModel, rungs: int) -> SanaTransfo
     for index, block in enumerate(blocks):
         block.attn2.set_processor(RungProcessor(index, rungs))
     return transformer
+
+
+def add_lora(transformer: SanaTransformer2DModel, rank: int) -> None:
+    """Freeze the weights of `transformer` but for its projection of captions, and put low-rank
+    matrices, which start at no change, beside those of its attentions (arXiv 2106.09685)."""
+    transformer.add_adapter(
+        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights=True, target_modules=[*LORA_TARGETS]),
+        adapter_name=LORA,
+    )
+    for name, value in transformer.named_parameters():
+        if name.startswith("caption"):
+            value.requires_grad_(True)
+
+
+def merge_lora(transformer: SanaTransformer2DModel) -> None:
+    """Add the low-rank changes to the weights and remove their matrices; all can learn again."""
+    transformer.fuse_lora(adapter_names=[LORA])
+    transformer.unload_lora()
+    transformer.requires_grad_(True)
 
 
 def load_part(

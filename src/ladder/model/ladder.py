@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import ModelMixin, SanaTransformer2DModel
@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ladder import config
-from ladder.model.connector import Connector
-from ladder.model.generator import attach_rungs, load_part
+from ladder.model.connector import Connector, ConnectorPerRung
+from ladder.model.generator import add_lora, attach_rungs, load_part, merge_lora
 from ladder.model.prompts import Prompts
 from ladder.model.reference import Reference
 from ladder.model.rungs import Mixture, Taps, layer_indices
@@ -48,10 +48,11 @@ class Ladder(ModelMixin):
         generator: SanaTransformer2DModel,
         taps: Taps,
         queries: int,
+        connectors: Literal["shared", "per_rung"] = "shared",
         connector_width: int | None = None,
         seed: int = 0,
     ) -> None:
-        """Put the parts together, and draw fresh queries and a fresh connector from `seed`.
+        """Put the parts together, and draw fresh queries and fresh connectors from `seed`.
 
         `connector_width` None is the generator's caption channels. Raises ValueError if the taps
         were made for other parts.
@@ -60,11 +61,17 @@ class Ladder(ModelMixin):
         if taps.depth != understanding.depth:
             raise ValueError(f"taps are for {taps.depth} layers, got {understanding.depth}")
         channels = generator.config.caption_channels
+        widths = (understanding.width, connector_width or channels, channels)
         self.understanding = understanding
+        self.connectors = connectors
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             drawn = torch.randn(queries, understanding.width)
-            self.connector = Connector(understanding.width, connector_width or channels, channels)
+            self.connector = (
+                ConnectorPerRung(taps.blocks, *widths)
+                if connectors == "per_rung"
+                else Connector(*widths)
+            )
         self.queries = nn.Parameter(drawn * understanding.embedding_std)
         self.mixture = Mixture(taps)
         self.generator = attach_rungs(generator, taps.blocks)
@@ -84,7 +91,15 @@ class Ladder(ModelMixin):
         taps = layer_indices(
             model.scheme, generator.config.num_layers, understanding.depth, model.layers, seed
         )
-        ladder = cls(understanding, generator, taps, model.queries, model.connector_width, seed)
+        ladder = cls(
+            understanding,
+            generator,
+            taps,
+            model.queries,
+            model.connectors,
+            model.connector_width,
+            seed,
+        )
         if model.query_text is not None:
             ladder.begin_queries_with(model.query_text)
         return ladder
@@ -100,13 +115,24 @@ class Ladder(ModelMixin):
         self.queries[: len(tokens)] = embeddings[tokens].to(self.queries)
 
     @property
+    def connector_width(self) -> int:
+        """The hidden units of a connector."""
+        return next(self.connector.parameters()).shape[0]
+
+    @property
     def taps(self) -> Taps:
         """The layers that feed the blocks."""
         return self.mixture.taps
 
-    def conditions(self, prompts: Prompts) -> Float[Tensor, "B NQ C"]:
-        """What the generator attends to: for each prompt its N rungs of Q tokens in a row."""
-        states = self.understanding.rungs(prompts, self.queries, self.taps)
+    def conditions(
+        self, prompts: Prompts, noise: Float[Tensor, "Q D"] | None = None
+    ) -> Float[Tensor, "B NQ C"]:
+        """What the generator attends to: for each prompt its N rungs of Q tokens in a row.
+
+        `noise` is added to the queries.
+        """
+        queries = self.queries if noise is None else self.queries + noise
+        states = self.understanding.rungs(prompts, queries, self.taps)
         rungs = self.connector(self.mixture(states.to(self.queries.dtype)))
         return rungs.transpose(0, 1).flatten(1, 2)
 
@@ -131,6 +157,16 @@ class Ladder(ModelMixin):
     ) -> Float[Tensor, "B Z H W"]:
         """The velocity at noisy `latents` (time 1000 s) for `prompts`."""
         return self.velocity(latents, timesteps, self.conditions(prompts))
+
+    def begin_lora(self, rank: int, seed: int) -> None:
+        """From now on the generator's blocks learn low-rank changes only, drawn from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            add_lora(self.generator, rank)
+
+    def end_lora(self) -> None:
+        """Add what was learnt so to the generator's weights: it is a stock Sana again."""
+        merge_lora(self.generator)
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the generator's blocks in the backward pass: less memory, more time."""
@@ -178,7 +214,8 @@ class Ladder(ModelMixin):
         settings = {
             "taps": asdict(self.taps),
             "queries": len(self.queries),
-            "connector_width": self.connector[0].out_features,
+            "connectors": self.connectors,
+            "connector_width": self.connector_width,
             "mllm": self.understanding.reference.as_dict(folder),
         }
         (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
@@ -202,6 +239,7 @@ class Ladder(ModelMixin):
             generator,
             taps,
             settings["queries"],
+            settings["connectors"],
             settings["connector_width"],
         )
         ladder.to(dtype)

@@ -39,10 +39,22 @@ class LadderModule(LightningModule):
     Its state is that of what is trained: the frozen MLLM is in no checkpoint.
     """
 
-    def __init__(self, ladder: Ladder, stage: Stage, flow: Flow, name: str, seed: int) -> None:
-        """`name` of the stage and `seed` choose the noise and the times."""
+    def __init__(
+        self,
+        ladder: Ladder,
+        stage: Stage,
+        flow: Flow,
+        name: str,
+        seed: int,
+        query_noise: float = 0.0,
+    ) -> None:
+        """`name` of the stage and `seed` choose the noise and the times.
+
+        `query_noise` is the deviation of the noise on the queries, as a share of the embeddings'.
+        """
         super().__init__()
         self.ladder = ladder
+        self.query_noise = query_noise * ladder.understanding.embedding_std
         self.stage, self.flow, self.name, self.seed = stage, flow, name, seed
         self.average = WeightAverage(ladder.trainable_parameters(), stage.ema)
 
@@ -62,7 +74,12 @@ class LadderModule(LightningModule):
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         s = flow.times(len(latents), self.flow.shift, generator).to(latents.device)
         noisy = flow.noisy(latents, noise, s).to(self.ladder.queries.dtype)
-        conditions = self.ladder.conditions(batch.prompts).repeat(self.stage.noises, 1, 1)
+        queries = self.ladder.queries
+        shaken = None
+        if self.query_noise:
+            shaken = self.query_noise * torch.randn(queries.shape, generator=generator).to(queries)
+        conditions = self.ladder.conditions(batch.prompts, shaken)
+        conditions = conditions.repeat(self.stage.noises, 1, 1)
         velocity = self.ladder.velocity(noisy, s * flow.TIMESTEPS, conditions)
         return flow.loss(velocity, latents, noise)
 
@@ -139,9 +156,10 @@ def step_seed(seed: int, stage: str, rank: int, step: int, micro: int) -> int:
 
 
 def pretrained(name: str) -> bool:
-    """Whether a parameter belongs to what the generator knows already, and not to what carries
-    conditions into it: queries, connector, and the generator's projection of captions."""
-    return name.startswith("generator.") and not name.startswith("generator.caption")
+    """Whether a parameter belongs to what the generator knows already, and not to what is new:
+    queries, connector, low-rank changes, and the generator's projection of captions."""
+    new = name.startswith("generator.caption") or ".lora_" in name
+    return name.startswith("generator.") and not new
 
 
 def decays(name: str) -> bool:

@@ -8,6 +8,7 @@ dvclive/        loss, norm, skipped and lr of every step, for DVC's plots; sampl
 tensorboard/    the same, to watch
 samples/        grids of fixed prompts from fixed noise
 events.jsonl    the steps that the monitor didn't let pass
+faults.jsonl    the steps that were spoilt on purpose, if any
 last.ckpt       only while the stage runs: an interrupted stage goes on from it, bit for bit
 """
 
@@ -31,6 +32,7 @@ from ladder.data.loading import LadderData
 from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline
 from ladder.training.checkpoints import Checkpoints, require_same
+from ladder.training.faults import FaultInjector
 from ladder.training.grids import Grids, fixed_prompts
 from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
@@ -80,11 +82,14 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     if not checkpoints.step:
         clear(folder)
     quiet()
-    module = LadderModule(ladder, chosen, config.flow, stage, config.seed)
+    if config.model.lora_rank:
+        ladder.begin_lora(config.model.lora_rank, config.seed)
+    module = LadderModule(ladder, chosen, config.flow, stage, config.seed, config.model.query_noise)
     data = LadderData(
         encoded, stage, chosen, config.dropping, config.seed, ladder.understanding.prepare
     )
     monitor = GradientMonitor(config.monitor, folder / "events.jsonl", checkpoints.go_back)
+    faulty = config.monitor.faults.rate > 0
     prompts = fixed_prompts(encoded, [*chosen.mixture])
     grids = []
     if prompts:
@@ -101,6 +106,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         log_every_n_steps=1,
         logger=loggers(folder, checkpoints.step),
         callbacks=[
+            *([FaultInjector(config.monitor.faults, folder / "faults.jsonl")] if faulty else []),
             monitor,
             *grids,
             StepBar(stage, monitor),
@@ -113,6 +119,8 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     with attention():
         trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
     module.average.apply()
+    if config.model.lora_rank:
+        ladder.end_lora()
     ladder.eval()
 
 
@@ -179,7 +187,8 @@ def clear(folder: Path) -> None:
     for name in ("ladder", "dvclive", "tensorboard", "samples"):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
-    (folder / "events.jsonl").unlink(missing_ok=True)
+    for name in ("events.jsonl", "faults.jsonl"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def quiet() -> None:
