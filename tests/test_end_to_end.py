@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
@@ -63,6 +65,39 @@ def test_every_stage_runs_and_leaves_what_it_should(place: Path):
     words = ["a red star", "--model", "models/ladder", "--steps", "2", "-o", "drawn.png"]
     assert ladder(place, "generate", *words) == "drawn.png\n"
     assert Image.open(place / "drawn.png").getextrema() != ((0, 0),) * 3
+
+
+@pytest.mark.slow
+def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
+    words = ["--profile", "smoke", "--arm", "last", "seed=3", "stages.ti2i.steps=0"]
+    for part in ("train", "evaluate"):
+        ladder(place, "cell", part, *words)
+    results = place / "experiments/results/ablation"
+    assert {path.name for path in results.iterdir()} == {
+        f"last-3{ending}" for ending in (".json", ".csv", ".steps.csv", ".cost.json", ".png")
+    }
+    steps = pd.read_csv(results / "last-3.steps.csv")
+    assert steps["stage"].tolist() == ["t2i"] * 12 + ["finetune"] * 6
+    assert np.isfinite(steps[["loss", "norm"]]).all(axis=None)
+    spent = json.loads((results / "last-3.cost.json").read_text())
+    assert spent["rungs"] == [{"norm": 1.0}] * 6
+    assert spent["parameters"]["queries"] == 37 * 128
+    assert {path.name for path in (place / "runs/ablation/last-3").iterdir()} == {
+        "finetune", "evaluation",
+    }  # fmt: skip
+
+    failing = ["cell", "train", *words[:2], "seed=4", "model.scheme=list", "model.layers=[99]"]
+    command = [sys.executable, "-m", "ladder.cli", *failing]
+    ended = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "a layer is 0 .. 12" in ended.stderr
+    study = {"control": "last", "arms": ["last", "ladder"], "seeds": [3, 4]}
+    study |= {"monitors": [], "monitor_seeds": []}
+    (place / "experiments/params.yaml").write_text(json.dumps(study))
+    assert ladder(place, "report") == "experiments/report/report.html\n"
+    page = (place / "experiments/report/report.html").read_text()
+    assert "a layer is 0 .. 12" in page
+    assert "ladder-3.json is not there" in page
 
 
 def intervals(metrics: dict, path: str = "") -> list[tuple[str, dict]]:

@@ -127,6 +127,26 @@ def evaluate(config: Config, options: argparse.Namespace) -> None:
     evaluate(config)
 
 
+def cell(config: Config, options: argparse.Namespace) -> None:
+    """Train or evaluate one arm with one seed, as a cell of the ablations."""
+    if options.part == "train":
+        from ladder.ablation.cells import train_cell
+
+        train_cell(config, ENCODED)
+    else:
+        from ladder.ablation.scoring import evaluate_cell
+
+        evaluate_cell(config)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write tables, figures and one HTML page of the ablations into experiments/report."""
+    from ladder.ablation.report import report
+    from ladder.ablation.study import Study
+
+    print(report(Study.read()))
+
+
 def compare(options: argparse.Namespace) -> None:
     """Say how an arm differs from another, over prompts and seeds."""
     from ladder.ablation.compare import compare
@@ -168,6 +188,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--export", type=Path, metavar="FOLDER", help="write the whole pipeline there, ready to use"
     )
     add_stage(verbs, evaluate)
+    add_stage(verbs, cell, part=("train", "evaluate"))
+    add_verb(verbs, report)
     verb = add_verb(verbs, compare)
     verb.add_argument("arm", metavar="ARM")
     verb.add_argument("control", metavar="CONTROL")

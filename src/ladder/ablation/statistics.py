@@ -26,9 +26,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from ladder.ablation.runs import Run, require_comparable
+from ladder.evaluation.intervals import mean_of_groups
 
 LEVEL = 0.05
 """Of significance; intervals have 1 - LEVEL."""
+RESAMPLES = 1000
+"""Of prompts, for the interval of one arm."""
 POWER = 0.8
 """With which the minimum detectable effect would be detected."""
 
@@ -50,6 +53,38 @@ class Difference:
     improvement: float
     """Probability that a seed of the arm does better than one of the control, in a group of
     prompts drawn at random (arXiv 2108.13264); 0.5 is no difference."""
+
+
+@dataclass(frozen=True)
+class ArmMean:
+    """A score of one arm over its seeds."""
+
+    mean: float
+    low: float
+    high: float
+    """The 95% interval over prompts: of these trained models, not of others."""
+    spread: float
+    """Standard deviation of the seeds' means; NaN for one seed."""
+    prompts: int
+
+
+def arm_mean(runs: Sequence[Run], metric: str) -> ArmMean:
+    """The mean of an arm's seeds, bootstrapped over prompts, and its spread over seeds.
+
+    Raises ValueError if the runs weren't asked the same.
+    """
+    require_comparable(runs, metric)
+    tables = [run.of_metric(metric) for run in runs]
+    groups = tables[0]["group"].to_numpy()
+    scores = np.stack([table["score"] for table in tables])
+    weighted = _weights(metric, groups) * scores
+    names = ["all"] * len(groups) if metric == "thought" else groups
+    prompts: dict[str, list[float]] = {}
+    for name, score in zip(names, scores.mean(0), strict=True):
+        prompts.setdefault(name, []).append(score)
+    whole = mean_of_groups(prompts, RESAMPLES, seed=0)
+    spread = float(weighted.mean(1).std(ddof=1)) if len(runs) > 1 else float("nan")
+    return ArmMean(whole.mean, whole.low, whole.high, spread, len(groups))
 
 
 def paired(arm: Sequence[Run], control: Sequence[Run], metric: str) -> Difference:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ladder.config import Config
@@ -33,6 +34,8 @@ SHOWN = 7
 """Prompts of each task or kind in a grid."""
 SHOWN_EDITS = 3
 """Edits of each kind in a grid."""
+STRIP, IN_STRIP = "strip.png", 2
+"""The picture with the first so many of each task in a row, to lay beside those of other runs."""
 
 Metrics = dict[str, Any]
 
@@ -51,8 +54,8 @@ class Part:
 def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, grids: Path) -> Part:
     """GenEval's tasks and prompts that need thought.
 
-    Writes prompts.jsonl and pictures.jsonl in GenEval's forms into `notes`, and t2i.png and
-    thought.png into `grids`.
+    Writes prompts.jsonl and pictures.jsonl in GenEval's forms into `notes`, and t2i.png,
+    thought.png and STRIP into `grids`.
     """
     evaluation, sampling = config.evaluation, config.sampling
     asked = generation.prompts(evaluation)
@@ -76,6 +79,8 @@ def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, g
     literal = {task: tile for kinds in tiles.values() for task, tile in kinds.items()}
     save_grid([(task, row[:SHOWN]) for task, row in literal.items()], grids / "t2i.png")
     save_grid([(kind, row[:SHOWN]) for kind, row in thoughts.items()], grids / "thought.png")
+    strip = [tile.picture for row in literal.values() for tile in row[:IN_STRIP]]
+    Image.fromarray(np.concatenate(strip, axis=1)).save(grids / STRIP)
 
     tasks = [prompt.row["tag"] for prompt in asked]
     best = reconstructed(pipeline.vae, [prompt.scene for prompt in asked], sampling.batch)

@@ -38,16 +38,18 @@ def evaluate(
     runs: Path = Path("runs"),
     curated: Path = Path("data/curated"),
     experiments: Path = Path("experiments"),
+    study: str = "",
 ) -> Path:
     """Score the ladder of `config.arm` and `config.seed`; returns the file with the results.
 
-    Raises ValueError if that ladder was trained under other settings, FileNotFoundError if it or
-    the curated data aren't there.
+    Of a `study` all stands in folders of that name, in runs, results and pictures. Raises
+    ValueError if that ladder was trained under other settings, FileNotFoundError if it or the
+    curated data aren't there.
     """
     name, cost = f"{config.arm}-{config.seed}", Cost()
     origin = provenance(curated)
-    pipeline = load(config, runs / name / "finetune/ladder")
-    notes, grids = runs / name / "evaluation", experiments / "pictures" / name
+    pipeline = load(config, runs / study / name / "finetune/ladder")
+    notes, grids = runs / study / name / "evaluation", experiments / "pictures" / study / name
     notes.mkdir(parents=True, exist_ok=True)
     with cost.of("generation"):
         generated = evaluate_generation(config, pipeline, notes, grids)
@@ -66,7 +68,7 @@ def evaluate(
         "config": config.as_dict(),
         "provenance": origin,
     }
-    path = experiments / "results" / f"{name}.json"
+    path = experiments / "results" / study / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     outcomes.write((one for part in parts for one in part.outcomes), path.with_suffix(".csv"))

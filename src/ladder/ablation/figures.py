@@ -1,0 +1,161 @@
+"""The figures of the report, readable in black and white: markers and hatches beside colours.
+
+Each function draws one and returns it; `ladder.ablation.report` saves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from ladder.ablation.study import Cell, Study
+from ladder.ablation.tables import METRICS
+
+VERDICTS = {"better": "^", "worse": "v", "not distinguishable": "o", "control": "D",
+            "not compared": "."}  # fmt: skip
+GREY, DARK = "#777777", "#222222"
+SMOOTH = 9
+"""Steps of the running median of curves."""
+
+
+def score_figure(table: pd.DataFrame) -> Figure:
+    """The score of each arm with its interval; the marker is the verdict."""
+    order = table[table["metric"] == METRICS[0]].sort_values("mean")["arm"].tolist()
+    figure = Figure(figsize=(3.2 * len(METRICS), 0.3 * len(order) + 1.6), layout="constrained")
+    axes = figure.subplots(1, len(METRICS), sharey=True)
+    for axis, metric in zip(axes, METRICS, strict=True):
+        rows = table[table["metric"] == metric].set_index("arm").reindex(order)
+        for place, row in enumerate(rows.itertuples()):
+            if not np.isnan(row.mean):
+                axis.plot([100 * row.low, 100 * row.high], [place, place], color=GREY, lw=2)
+                axis.plot(100 * row.mean, place, VERDICTS[row.verdict], color=DARK, ms=7)
+        if (control := rows[rows["verdict"] == "control"]["mean"]).size:
+            axis.axvline(100 * control.iloc[0], color=GREY, ls=":")
+        axis.set(xlabel=f"{metric} (% right)", yticks=range(len(order)), yticklabels=order)
+        axis.grid(axis="x", alpha=0.3)
+    handles = [
+        axes[0].plot([], [], marker, color=DARK, ls="", label=name)[0]
+        for name, marker in VERDICTS.items()
+        if name in set(table["verdict"])
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
+
+
+def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
+    """Which layer of the MLLM feeds which block, for each arm; dark is a large share."""
+    known = {cell.arm: cell.cost["rungs"] for cell in cells if cell.cost and cell.arm in study.arms}
+    columns = 6
+    rows = -(-len(known) // columns)
+    figure = Figure(figsize=(2.1 * columns, 2.4 * rows), layout="constrained")
+    axes = [*figure.subplots(rows, columns, squeeze=False, sharey=True).flat]
+    layers = sorted(
+        {int(k) for rungs in known.values() for rung in rungs for k in rung if k != "norm"}
+    )
+    names = [*map(str, range(max(layers, default=0) + 1)), "norm"]
+    for axis, (arm, rungs) in zip(axes, known.items(), strict=False):
+        shares = pd.DataFrame(rungs, index=range(1, len(rungs) + 1)).reindex(columns=names).T
+        sns.heatmap(
+            shares.fillna(0.0), ax=axis, cmap="Greys", vmin=0, vmax=1, cbar=False,
+            linewidths=0.3, linecolor="#dddddd",
+        )  # fmt: skip
+        axis.invert_yaxis()
+        axis.set(title=arm, xlabel="block", ylabel="")
+        axis.tick_params(labelsize=6)
+    for axis in axes[len(known) :]:
+        axis.axis("off")
+    figure.supylabel("layer of the MLLM")
+    return figure
+
+
+def task_figure(shares: pd.DataFrame, title: str) -> Figure:
+    """The mean of each group of a metric for each arm, in percent."""
+    size = (0.9 * len(shares.columns) + 2.2, 0.32 * len(shares) + 1.4)
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    sns.heatmap(
+        100 * shares, ax=axis, annot=True, fmt=".0f", cmap="Greys", vmin=0, vmax=100,
+        cbar_kws={"label": "% right"},
+    )  # fmt: skip
+    axis.set(title=title, xlabel="", ylabel="")
+    axis.tick_params(axis="x", rotation=30)
+    axis.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def curve_figure(cells: Sequence[Cell], arms: Sequence[str]) -> Figure:
+    """Loss and gradient norm of one seed of each arm, stage after stage; crosses are skips."""
+    shown = [
+        next((cell for cell in cells if cell.arm == arm and cell.steps is not None), None)
+        for arm in arms
+    ]
+    shown = [cell for cell in shown if cell]
+    figure = Figure(figsize=(9, 2.3 * max(len(shown), 1)), layout="constrained")
+    axes = figure.subplots(max(len(shown), 1), 2, squeeze=False, sharex=True)
+    for row, cell in zip(axes, shown, strict=False):
+        steps = cell.steps.reset_index(drop=True)
+        for axis, name in zip(row, ("loss", "norm"), strict=True):
+            axis.plot(steps.index, steps[name], color=GREY, lw=0.5)
+            smooth = steps[name].rolling(SMOOTH, min_periods=1, center=True).median()
+            axis.plot(steps.index, smooth, color=DARK, lw=1.5)
+            for mark, where in (("x", steps["skipped"] > 0), ("|", steps["fault"].notna())):
+                values = steps[name][where].fillna(steps[name].median())
+                label = "skipped" if mark == "x" else "fault put in"
+                axis.plot(values.index, values, mark, color="black", ms=7, ls="", label=label)
+            axis.set(yscale="log", ylabel="loss (MSE)" if name == "loss" else "gradient norm")
+            for end in np.flatnonzero(steps["stage"] != steps["stage"].shift())[1:]:
+                axis.axvline(end, color=GREY, ls="--", lw=0.8)
+        row[0].set_title(f"{cell.arm}, seed {cell.seed}", loc="left", fontsize=9)
+        row[1].legend(frameon=False, fontsize=7)
+    for axis in axes[-1]:
+        axis.set_xlabel("step, over all stages")
+    return figure
+
+
+def roc_figure(table: pd.DataFrame) -> Figure:
+    """Share of faults that each monitor caught against the share of good steps that it lost."""
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    axis = figure.subplots()
+    names = table["arm"].str.extract(r"faults_(?P<judge>[a-z]+)_?(?P<threshold>\d*)")
+    markers = dict(zip(names["judge"].unique(), "os^D", strict=False))
+    for judge, marker in markers.items():
+        rows = table[names["judge"] == judge]
+        axis.plot(100 * rows["good_lost"], 100 * rows["caught"], marker, ls="-", lw=0.8, color=DARK,
+                  markerfacecolor="white", ms=8, label=judge)  # fmt: skip
+        for row, threshold in zip(rows.itertuples(), names["threshold"][rows.index], strict=True):
+            place = (100 * row.good_lost, 100 * row.caught)
+            axis.annotate(threshold, place, (4, 4), textcoords="offset points", fontsize=7)
+    axis.set(xlabel="good steps lost (%)", ylabel="faults caught (%)", ylim=(-4, 106))
+    axis.legend(title="judge (number: threshold)", frameon=False)
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def cost_figure(table: pd.DataFrame) -> Figure:
+    """Seconds of training and trained parameters of each arm."""
+    figure = Figure(figsize=(9, 0.26 * len(table) + 1.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    axes[0].barh(table["arm"], table["train_seconds"], color="white", edgecolor=DARK, hatch="//")
+    axes[1].barh(table["arm"], table["trained_parameters"] / 1e6, color="white", edgecolor=DARK)
+    axes[0].set(xlabel="training (seconds, median over seeds)")
+    axes[1].set(xlabel="trained parameters (millions)")
+    axes[0].invert_yaxis()
+    return figure
+
+
+def strip_figure(cells: Sequence[Cell], arms: Sequence[str], seed: int) -> Figure:
+    """Pictures of the same prompts from the same noise, a row for each arm."""
+    found = {cell.arm: cell.strip for cell in cells if cell.seed == seed and cell.strip}
+    rows = [(arm, found[arm]) for arm in arms if arm in found]
+    figure = Figure(figsize=(10, 0.86 * max(len(rows), 1)), layout="constrained")
+    axes = figure.subplots(max(len(rows), 1), 1, squeeze=False)[:, 0]
+    for axis, (arm, path) in zip(axes, rows, strict=False):
+        axis.imshow(imread(path))
+        axis.set(xticks=[], yticks=[])
+        axis.set_ylabel(arm, rotation=0, ha="right", va="center", fontsize=8)
+    return figure

@@ -1,0 +1,25 @@
+"""The second half of a cell of the ablations: its ladder, trained by `cells`, is evaluated."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ladder.ablation.cells import STUDY, failure_noted, note_of
+from ladder.config import Config
+from ladder.evaluation.parts import STRIP
+from ladder.evaluation.run import evaluate
+
+
+def evaluate_cell(
+    config: Config,
+    runs: Path = Path("runs"),
+    curated: Path = Path("data/curated"),
+    experiments: Path = Path("experiments"),
+) -> Path:
+    """Score the ladder of a cell; returns the file with the results."""
+    with failure_noted(config, "evaluate", note_of(config, experiments)):
+        path = evaluate(config, runs, curated, experiments, STUDY)
+        strip = experiments / "pictures" / STUDY / path.stem / STRIP
+        shutil.copy(strip, path.with_suffix(".png"))
+        return path

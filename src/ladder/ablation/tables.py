@@ -1,0 +1,148 @@
+"""The tables of the report: scores of every arm and how sure they are, cost, monitors, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ladder.ablation.statistics import Difference, arm_mean, paired, verdicts
+from ladder.ablation.study import Cell, Study, runs_of
+
+METRICS = ("geneval_toy", "thought", "edit.followed", "edit.kept", "edit.exact")
+"""Those that depend on the arm: understanding is the frozen MLLM's."""
+NOT_COMPARED = "not compared"
+COMPARED = ("difference", "difference_low", "difference_high", "p_holm", "improvement")
+"""Columns of an arm that was compared."""
+
+
+def scores(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+    """A row for each arm and metric: mean, interval, spread over seeds, and difference to control.
+
+    p is corrected over the arms of one metric by Holm's method. An arm with fewer than two seeds
+    in common with the control is "not compared", and one without any run has no row here.
+    """
+    rows = []
+    for metric in METRICS:
+        found = differences(study, cells, metric)
+        judged = verdicts(found)
+        for arm in study.arms:
+            runs = runs_of(cells, arm)
+            if not runs:
+                continue
+            mean = arm_mean(runs, metric)
+            row = {"metric": metric, "arm": arm, "seeds": len(runs), "prompts": mean.prompts,
+                   "mean": mean.mean, "low": mean.low, "high": mean.high,
+                   "seed_spread": mean.spread}  # fmt: skip
+            if arm in found:
+                difference, (p, verdict) = found[arm], judged[arm]
+                row |= {"difference": difference.mean, "difference_low": difference.low,
+                        "difference_high": difference.high, "p_holm": p, "verdict": verdict,
+                        "improvement": difference.improvement}  # fmt: skip
+            else:
+                row["verdict"] = "control" if arm == study.control else NOT_COMPARED
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences(study: Study, cells: Sequence[Cell], metric: str) -> dict[str, Difference]:
+    """The difference of each arm to the control, where at least two seeds have both."""
+    control, found = runs_of(cells, study.control), {}
+    for arm in study.arms:
+        runs = runs_of(cells, arm)
+        shared = {run.seed for run in runs} & {run.seed for run in control}
+        if arm != study.control and len(shared) > 1:
+            found[arm] = paired(runs, control, metric)
+    return found
+
+
+def by_task(cells: Sequence[Cell], arms: Sequence[str], metric: str) -> pd.DataFrame:
+    """The mean of each group of a metric: a row an arm, a column a group."""
+    rows = {}
+    for arm in arms:
+        if runs := runs_of(cells, arm):
+            outcomes = pd.concat([run.of_metric(metric) for run in runs])
+            rows[arm] = outcomes.groupby("group", sort=False)["score"].mean()
+    return pd.DataFrame(rows).T
+
+
+def cost(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+    """What an arm costs: trained parameters, layers of the MLLM that run, seconds of training."""
+    rows = []
+    for arm in (*study.arms, *study.monitors):
+        known = [cell.cost for cell in cells if cell.arm == arm and cell.cost]
+        if known:
+            parameters = sum(known[0]["parameters"].values())
+            seconds = float(np.median([one["seconds"]["total"] for one in known]))
+            memory = max(one["peak_bytes"]["process"] for one in known) / 2**30
+            rows.append({"arm": arm, "trained_parameters": parameters,
+                         "mllm_layers": known[0]["mllm_layers"], "train_seconds": seconds,
+                         "threads": known[0]["threads"], "peak_gib": memory})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def monitors(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+    """How each monitor did: share of faults that it caught, share of good steps that it lost, and
+    the scores that remain. Steps of all seeds are taken together.
+    """
+    rows = []
+    for arm in study.monitors:
+        mine = [cell for cell in cells if cell.arm == arm and cell.steps is not None]
+        if not mine:
+            continue
+        steps = pd.concat([cell.steps for cell in mine])
+        spoilt = steps["fault"].notna()
+        skipped = steps["skipped"] > 0
+        row = {"arm": arm, "seeds": len(mine), "faults": int(spoilt.sum()),
+               "caught": float(skipped[spoilt].mean()), "good_lost": float(skipped[~spoilt].mean()),
+               "failed": sum(cell.run is None for cell in mine)}  # fmt: skip
+        if runs := runs_of(cells, arm):
+            row |= {metric: arm_mean(runs, metric).mean for metric in METRICS}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def caught_by_kind(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The share of each kind of fault that a monitor caught: a row a monitor, a column a kind."""
+    rows = {}
+    for arm in study.monitors:
+        mine = [cell.steps for cell in cells if cell.arm == arm and cell.steps is not None]
+        if mine:
+            steps = pd.concat(mine)
+            rows[arm] = (steps["skipped"] > 0).groupby(steps["fault"]).mean()
+    return pd.DataFrame(rows).T
+
+
+def failures(cells: Sequence[Cell]) -> pd.DataFrame:
+    """A row for each cell without scores, with the end of its error."""
+    rows = [
+        {"arm": cell.arm, "seed": cell.seed, "error": cell.error} for cell in cells if cell.error
+    ]
+    return pd.DataFrame(rows, columns=["arm", "seed", "error"])
+
+
+def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The scores of a metric as people read them: points of 100, best arm first."""
+    rows = table[table["metric"] == metric].sort_values("mean", ascending=False)
+    compared = rows.reindex(columns=[*rows.columns.union(COMPARED, sort=False)])
+    return pd.DataFrame(
+        {
+            "arm": rows["arm"],
+            "seeds": rows["seeds"],
+            "score [95%]": [_points(*x) for x in rows[["mean", "low", "high"]].to_numpy()],
+            "± seeds": [f"{100 * x:.1f}" if x == x else "" for x in rows["seed_spread"]],
+            "minus control [95%]": [
+                _points(*x, sign="+") for x in compared[[*COMPARED[:3]]].to_numpy(float)
+            ],
+            "p (Holm)": [f"{x:.3f}" if x == x else "" for x in compared["p_holm"]],
+            "P(better)": [f"{x:.2f}" if x == x else "" for x in compared["improvement"]],
+            "verdict": rows["verdict"],
+        }
+    )
+
+
+def _points(mean: float, low: float, high: float, sign: str = "") -> str:
+    if np.isnan(mean):
+        return ""
+    return f"{100 * mean:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
