@@ -229,7 +229,9 @@ def test_the_file_that_breaks_a_rule_is_named(tree: Path):
         ConfigError, match=r"arms.mine\.yaml: unknown key model\.depth; allowed: sch"
     ):
         load(arm="mine", root=tree)
-    with pytest.raises(ConfigError, match=r"no profile 'huge' in .*; there are: ablation, mine, smoke"):
+    with pytest.raises(
+        ConfigError, match=r"no profile 'huge' in .*; there are: ablation, mine, smoke"
+    ):
         load("huge", root=tree)
 
 

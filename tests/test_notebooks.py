@@ -12,6 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_CELLS = 20
+TINY = {
+    "01_foundations": {"pictures": 40},
+    "03_stages": {"steps": 8},
+    "04_monitor": {"steps": 8, "rate": 0.3},
+    "05_evaluation": {"prompts": 2, "images": 1},
+    "ablation_layers": {"steps": 6},
+    "ablation_monitor": {"steps": 6},
+}
+"""Parameters with which a notebook takes seconds."""
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -56,6 +65,6 @@ def test_it_ends_in_something_that_can_fail_or_be_seen(cells: list[nbformat.Note
 @pytest.mark.slow
 def test_it_runs(path: Path, tmp_path: Path):
     papermill.execute_notebook(
-        str(path), str(tmp_path / path.name), kernel_name="python3", progress_bar=False,
-        cwd=str(ROOT),
+        str(path), str(tmp_path / path.name), TINY.get(path.stem, {}), kernel_name="python3",
+        progress_bar=False, cwd=str(ROOT),
     )  # fmt: skip
