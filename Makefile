@@ -9,7 +9,7 @@ JOBS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast lint
+.PHONY: help setup repro ablations test test-fast lint
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ setup: .venv/ready  ## install what is needed into .venv
 
 repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
 	$(BIN)/dvc repro
+
+ablations: setup  ## every arm with every seed (experiments/params.yaml), then the report
+	$(BIN)/ladder power --profile ablation
+	-$(BIN)/dvc repro --keep-going experiments/dvc.yaml
+	$(BIN)/dvc repro --single-item experiments/dvc.yaml:report
 
 test: setup lint  ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadscope

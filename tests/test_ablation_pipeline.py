@@ -13,6 +13,7 @@ from ladder.ablation.study import Study
 from ladder.config import ARM_SECTIONS, load
 
 STAGES = YAML(typ="safe").load((ROOT / "experiments/dvc.yaml").read_text())["stages"]
+NOTEBOOKS = STAGES.pop("notebooks")
 CELLS = [name for name in STAGES if name != "report"]
 STUDY = Study.read(ROOT / "experiments/params.yaml")
 
@@ -31,7 +32,7 @@ def test_dvc_accepts_it_and_has_a_stage_for_each_cell():
     )  # fmt: skip
     assert listed.returncode == 0, listed.stderr
     names = [line.partition(":")[2] for line in listed.stdout.split()]
-    assert len(names) == 2 * len(STUDY.cells()) + 1
+    assert len(names) == 2 * len(STUDY.cells()) + 1 + len(NOTEBOOKS["foreach"])
     assert "train@ladder-1" in names
     assert "evaluate_monitor@faults_off-1" in names
 
@@ -40,6 +41,10 @@ def test_dvc_accepts_it_and_has_a_stage_for_each_cell():
 def test_a_stage_depends_on_exactly_the_modules_it_may_load(name: str):
     named = {path for path in STAGES[name]["deps"] if path.endswith(".py")}
     assert named == files(closure(entry(name)))
+
+
+def test_every_notebook_is_executed():
+    assert NOTEBOOKS["foreach"] == sorted(path.stem for path in (ROOT / "notebooks").iterdir())
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -147,6 +147,23 @@ def report(options: argparse.Namespace) -> None:
     print(report(Study.read()))
 
 
+def power(config: Config, options: argparse.Namespace) -> None:
+    """Say which differences the ablations could find, before they are run."""
+    from ladder.ablation.power import power
+    from ladder.ablation.study import Study
+
+    print(power(Study.read(), config).to_string(index=False, float_format="%.1f"))
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run a notebook as it is, into experiments/report/notebooks."""
+    from ladder.ablation.cell import run
+
+    path = Path("experiments/report/notebooks") / options.notebook.name
+    run(options.notebook, path, {})
+    print(path)
+
+
 def compare(options: argparse.Namespace) -> None:
     """Say how an arm differs from another, over prompts and seeds."""
     from ladder.ablation.compare import compare
@@ -189,7 +206,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_stage(verbs, evaluate)
     add_stage(verbs, cell, part=("train", "evaluate"))
+    add_stage(verbs, power)
     add_verb(verbs, report)
+    add_verb(verbs, execute).add_argument("notebook", type=Path, metavar="NOTEBOOK")
     verb = add_verb(verbs, compare)
     verb.add_argument("arm", metavar="ARM")
     verb.add_argument("control", metavar="CONTROL")

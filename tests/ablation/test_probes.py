@@ -10,13 +10,13 @@ from ladder.ablation.probes import probe
 
 def test_a_label_that_is_a_direction_is_found_and_one_that_is_not_there_is_guessed():
     rng = np.random.default_rng(0)
-    names = np.array(["red", "green", "blue", "pink"])
+    names = ["red", "green", "blue", "pink"]
     directions = rng.normal(size=(4, 300))
     labels = rng.integers(4, size=600)
     states = directions[labels] + rng.normal(size=(600, 300))
-    there = probe(states[:400], names[labels[:400]], states[400:], names[labels[400:]])
-    absent = probe(rng.normal(size=(400, 300)), names[labels[:400]], states[400:],
-                   names[labels[400:]])  # fmt: skip
+    said = [names[label] for label in labels]
+    there = probe(states[:400], said[:400], states[400:], said[400:])
+    absent = probe(rng.normal(size=(400, 300)), said[:400], states[400:], said[400:])
     assert there > 0.99
     assert absent == pytest.approx(0.25, abs=0.1)
 

@@ -42,16 +42,22 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> None:
 
     Raises papermill's error, after the notebook as far as it came was written, if a cell fails.
     """
+    executed = run(notebook, folder / EXECUTED, parameters)
+    text = json.dumps({"parameters": parameters, "values": shown(executed)}, indent=1, default=str)
+    (folder / RESULT).write_text(text + "\n")
+
+
+def run(notebook: Path, path: Path, parameters: dict[str, Any]) -> NotebookNode:
+    """Run `notebook` with `parameters`; what it showed is written to `path`, and returned."""
     papermill_translators.register("python", Translator)
-    path = folder / EXECUTED
+    path.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
         str(notebook), str(path), parameters, kernel_name="python3", progress_bar=False,
         log_output=True,
     )  # fmt: skip
     executed = cleaned(nbformat.read(path, as_version=4))
     nbformat.write(executed, path)
-    text = json.dumps({"parameters": parameters, "values": shown(executed)}, indent=1, default=str)
-    (folder / RESULT).write_text(text + "\n")
+    return executed
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:

@@ -114,7 +114,8 @@ def steps_of(folder: Path, stage: str) -> pd.DataFrame:
         path = folder / f"dvclive/plots/metrics/{name}.tsv"
         if path.is_file():
             table = table.merge(pd.read_csv(path, sep="\t"), how="outer", on="step")
-    table["stage"] = stage
+    # A curve without a finite value isn't written at all.
+    table = table.reindex(columns=["stage", "step", "skipped", "loss", "norm"]).assign(stage=stage)
     faults = folder / "faults.jsonl"
     lines = faults.read_text().splitlines() if faults.is_file() else []
     kinds = {record["step"]: record["kind"] for record in map(json.loads, lines)}
