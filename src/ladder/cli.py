@@ -127,6 +127,22 @@ def evaluate(config: Config, options: argparse.Namespace) -> None:
     evaluate(config)
 
 
+def score(options: argparse.Namespace) -> None:
+    """Score stored observations of a published benchmark: as its own scorer does, and mended."""
+    import json
+
+    from ladder.evaluation.score import score
+
+    found = score(
+        options.benchmark,
+        options.observations,
+        options.reference,
+        options.complete,
+        options.per_item,
+    )
+    print(json.dumps(found, indent=None if options.json else 1))
+
+
 def cell(config: Config, options: argparse.Namespace) -> None:
     """Train or evaluate one arm with one seed, as a cell of the ablations."""
     if options.part == "train":
@@ -205,6 +221,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--export", type=Path, metavar="FOLDER", help="write the whole pipeline there, ready to use"
     )
     add_stage(verbs, evaluate)
+    verb = add_verb(verbs, score)
+    verb.add_argument("benchmark", choices=("geneval", "dpg", "tiif", "imgedit"))
+    verb.add_argument("observations", type=Path, metavar="OBSERVATIONS")
+    verb.add_argument("--prompts", "--questions", dest="reference", type=Path, metavar="FILE",
+                      help="GenEval's metadata, or DPG-Bench's table of questions")  # fmt: skip
+    verb.add_argument("--complete", action="store_true", help="refuse a run that lacks something")
+    verb.add_argument("--per-item", action="store_true", help="add the verdict on every item")
+    verb.add_argument("--json", action="store_true", help="in one line")
     add_stage(verbs, cell, part=("train", "evaluate"))
     add_stage(verbs, power)
     add_verb(verbs, report)
