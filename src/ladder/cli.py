@@ -143,6 +143,32 @@ def score(options: argparse.Namespace) -> None:
     print(json.dumps(found, indent=None if options.json else 1))
 
 
+def verify_published(options: argparse.Namespace) -> None:
+    """Compare ours with a recording of the published code: the relative error of each tensor."""
+    import json
+
+    from ladder.published import verify_published
+
+    errors = verify_published(options.folder)
+    lines = [f"{name:32}{error:10.1e}" for name, error in errors.items()]
+    print(json.dumps(errors) if options.json else "\n".join(lines))
+
+
+def import_published(options: argparse.Namespace) -> None:
+    """Bring a published checkpoint into our format."""
+    from ladder.published import import_published
+
+    print(import_published(options.folder, options.out))
+
+
+def export_published(options: argparse.Namespace) -> None:
+    """Write an imported ladder as a published checkpoint again."""
+    from ladder.published import export_published
+
+    export_published(options.folder, options.out)
+    print(options.out)
+
+
 def cell(config: Config, options: argparse.Namespace) -> None:
     """Train or evaluate one arm with one seed, as a cell of the ablations."""
     if options.part == "train":
@@ -229,6 +255,13 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--complete", action="store_true", help="refuse a run that lacks something")
     verb.add_argument("--per-item", action="store_true", help="add the verdict on every item")
     verb.add_argument("--json", action="store_true", help="in one line")
+    for run in (import_published, export_published):
+        verb = add_verb(verbs, run)
+        verb.add_argument("folder", type=Path, metavar="FOLDER")
+        verb.add_argument("out", type=Path, metavar="OUT")
+    verb = add_verb(verbs, verify_published)
+    verb.add_argument("folder", type=Path, metavar="FOLDER")
+    verb.add_argument("--json", action="store_true", help="in one line")
     add_stage(verbs, cell, part=("train", "evaluate"))
     add_stage(verbs, power)
     add_verb(verbs, report)
@@ -286,7 +319,7 @@ def add_verb(
 ) -> argparse.ArgumentParser:
     """A verb named as the function that it runs, and explained by its docstring."""
     line = (run.__doc__ or "").partition("\n")[0]
-    verb = verbs.add_parser(run.__name__, help=line, description=line)
+    verb = verbs.add_parser(run.__name__.replace("_", "-"), help=line, description=line)
     verb.set_defaults(run=run)
     return verb
 
