@@ -1,9 +1,9 @@
-"""The command `ladder VERB`: a verb for every stage of the pipeline, and three to use the result.
+"""The command `ladder VERB`: stages of the pipeline, studies of many runs, and use of the result.
 
 The stages (`world` to `evaluate`) run from the root of the repository under `params.yaml`, and are
-what `dvc.yaml` calls; `compare` reads what they leave. `generate`, `edit` and `ask` need only the
-folder of a trained ladder. Every verb imports what it needs when it runs, so that `ladder --help`
-answers at once.
+what `dvc.yaml` calls. What is about many runs is in `studies`, about published benchmarks and
+checkpoints in `exchange`, and what needs only a trained ladder in `use`. Every verb imports what it
+needs when it runs, so that `ladder --help` answers at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ladder.exchange import export_published, import_published, score, verify_published
+from ladder.studies import cell, compare, execute, power, report, sweep
 from ladder.use import ask, edit, generate
 
 if TYPE_CHECKING:
@@ -125,106 +127,6 @@ def evaluate(config: Config, options: argparse.Namespace) -> None:
     from ladder.evaluation.run import evaluate
 
     evaluate(config)
-
-
-def score(options: argparse.Namespace) -> None:
-    """Score stored observations of a published benchmark: as its own scorer does, and mended."""
-    import json
-
-    from ladder.evaluation.score import score
-
-    found = score(
-        options.benchmark,
-        options.observations,
-        options.reference,
-        options.complete,
-        options.per_item,
-    )
-    print(json.dumps(found, indent=None if options.json else 1))
-
-
-def verify_published(options: argparse.Namespace) -> None:
-    """Compare ours with a recording of the published code: the relative error of each tensor."""
-    import json
-
-    from ladder.published import verify_published
-
-    errors = verify_published(options.folder)
-    lines = [f"{name:32}{error:10.1e}" for name, error in errors.items()]
-    print(json.dumps(errors) if options.json else "\n".join(lines))
-
-
-def import_published(options: argparse.Namespace) -> None:
-    """Bring a published checkpoint into our format."""
-    from ladder.published import import_published
-
-    print(import_published(options.folder, options.out))
-
-
-def export_published(options: argparse.Namespace) -> None:
-    """Write an imported ladder as a published checkpoint again."""
-    from ladder.published import export_published
-
-    export_published(options.folder, options.out)
-    print(options.out)
-
-
-def cell(config: Config, options: argparse.Namespace) -> None:
-    """Train or evaluate one arm with one seed, as a cell of the ablations."""
-    if options.part == "train":
-        from ladder.ablation.cells import train_cell
-
-        train_cell(config, ENCODED)
-    else:
-        from ladder.ablation.scoring import evaluate_cell
-
-        evaluate_cell(config)
-
-
-def report(options: argparse.Namespace) -> None:
-    """Write tables, figures and one HTML page of the ablations into experiments/report."""
-    from ladder.ablation.report import report
-    from ladder.ablation.study import Study
-
-    print(report(Study.read()))
-
-
-def power(config: Config, options: argparse.Namespace) -> None:
-    """Say which differences the ablations could find, before they are run."""
-    from ladder.ablation.power import power
-    from ladder.ablation.study import Study
-
-    print(power(Study.read(), config).to_string(index=False, float_format="%.1f"))
-
-
-def execute(options: argparse.Namespace) -> None:
-    """Run a notebook as it is, into experiments/report/notebooks."""
-    from ladder.ablation.cell import run
-
-    path = Path("experiments/report/notebooks") / options.notebook.name
-    run(options.notebook, path, {})
-    print(path)
-
-
-def compare(options: argparse.Namespace) -> None:
-    """Say how an arm differs from another, over prompts and seeds."""
-    from ladder.ablation.compare import compare
-
-    print(compare(options.arm, options.control, options.seeds))
-
-
-def sweep(options: argparse.Namespace) -> None:
-    """Run a notebook over a grid of parameters."""
-    from ladder.ablation.sweep import grid_of, sweep
-
-    grid = grid_of(options.parameters)
-    folder = options.output or Path("experiments/sweeps") / options.notebook.stem
-    table = sweep(options.notebook, grid, folder, options.jobs)
-    print(table.to_string(index=False))
-    print(folder / "table.csv")
-    failed = int((table["status"] != "finished").sum())
-    if failed:
-        raise ValueError(f"{failed} of {len(table)} cells failed; their logs are in {folder}")
 
 
 # ---- the words of the command line ----

@@ -1,0 +1,71 @@
+"""The command line's verbs about many runs: cells of arm and seed, comparisons, sweeps, reports.
+
+Each imports what it needs when it runs, so that `ladder --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ladder.config import Config
+
+
+def cell(config: Config, options: argparse.Namespace) -> None:
+    """Train or evaluate one arm with one seed, as a cell of the ablations."""
+    if options.part == "train":
+        from ladder.ablation.cells import train_cell
+
+        train_cell(config)
+    else:
+        from ladder.ablation.scoring import evaluate_cell
+
+        evaluate_cell(config)
+
+
+def power(config: Config, options: argparse.Namespace) -> None:
+    """Say which differences the ablations could find, before they are run."""
+    from ladder.ablation.power import power
+    from ladder.ablation.study import Study
+
+    print(power(Study.read(), config).to_string(index=False, float_format="%.1f"))
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write tables, figures and one HTML page of the ablations into experiments/report."""
+    from ladder.ablation.report import report
+    from ladder.ablation.study import Study
+
+    print(report(Study.read()))
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run a notebook as it is, into experiments/report/notebooks."""
+    from ladder.ablation.cell import run
+
+    path = Path("experiments/report/notebooks") / options.notebook.name
+    run(options.notebook, path, {})
+    print(path)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Say how an arm differs from another, over prompts and seeds."""
+    from ladder.ablation.compare import compare
+
+    print(compare(options.arm, options.control, options.seeds))
+
+
+def sweep(options: argparse.Namespace) -> None:
+    """Run a notebook over a grid of parameters."""
+    from ladder.ablation.sweep import grid_of, sweep
+
+    grid = grid_of(options.parameters)
+    folder = options.output or Path("experiments/sweeps") / options.notebook.stem
+    table = sweep(options.notebook, grid, folder, options.jobs)
+    print(table.to_string(index=False))
+    print(folder / "table.csv")
+    failed = int((table["status"] != "finished").sum())
+    if failed:
+        raise ValueError(f"{failed} of {len(table)} cells failed; their logs are in {folder}")
