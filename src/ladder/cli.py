@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladder.exchange import export_published, import_published, score, verify_published
-from ladder.studies import cell, compare, execute, power, report, sweep
+from ladder.studies import cell, compare, execute, plan, power, report, sweep
 from ladder.use import ask, edit, generate
 
 if TYPE_CHECKING:
@@ -166,6 +166,17 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="in one line")
     add_stage(verbs, cell, part=("train", "evaluate"))
     add_stage(verbs, power)
+    verb = add_stage(verbs, plan)
+    for name, default, text in (
+        ("caption", 60, "tokens of a caption"),
+        ("devices", 8, "GPUs"),
+        ("memory", 80.0, "GiB of a GPU"),
+        ("speed", 990.0, "TFLOP/s of a GPU at its best"),
+        ("use", 0.4, "share of that speed that is reached"),
+    ):
+        verb.add_argument(
+            f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)"
+        )
     add_verb(verbs, report)
     add_verb(verbs, execute).add_argument("notebook", type=Path, metavar="NOTEBOOK")
     verb = add_verb(verbs, compare)

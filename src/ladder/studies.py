@@ -69,3 +69,11 @@ def sweep(options: argparse.Namespace) -> None:
     failed = int((table["status"] != "finished").sum())
     if failed:
         raise ValueError(f"{failed} of {len(table)} cells failed; their logs are in {folder}")
+
+
+def plan(config: Config, options: argparse.Namespace) -> None:
+    """Say what a training needs (memory, FLOP, hours), before anything is downloaded."""
+    from ladder.planning import plan
+
+    gpu = (options.devices, options.memory, options.speed, options.use)
+    print("\n".join(plan(config, options.caption, *gpu)))
