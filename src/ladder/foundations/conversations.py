@@ -25,7 +25,7 @@ from ladder.world.language import choose, grid
 from ladder.world.scenes import GRID, Scene, draw_scene
 
 DESCRIBE, ASSIST = SYSTEMS
-ROW_KINDS = {"edits": 0.50, "questions": 0.20, "captions": 0.30}
+ROW_KINDS = {"edits": 0.42, "questions": 0.34, "captions": 0.24}
 """Share of rows about changing a picture, about a picture, and about a caption."""
 EDIT_KINDS = {
     "recolor": 2, "replace": 1, "remove": 3, "add": 1, "move": 4, "background": 1, "swap": 4,
