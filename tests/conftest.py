@@ -72,11 +72,11 @@ def slowness() -> float:
 
 @pytest.fixture
 def seconds():
-    """Times a statement after a setup, on one core: the least of four runs, of which the first
+    """Times a statement after a setup, on one core: the least of ten runs, of which the first
     fills caches. In a process of its own, without the checks of types that tests add."""
 
     def measure(statement: str, setup: str) -> float:
-        timed = f"timeit.repeat({statement!r}, {setup!r}, time.process_time, 4, 1)"
+        timed = f"timeit.repeat({statement!r}, {setup!r}, time.process_time, 10, 1)"
         command = [sys.executable, "-c", f"import time, timeit; print(min({timed}))"]
         ended = subprocess.run(command, capture_output=True, text=True, check=True)
         return float(ended.stdout)
