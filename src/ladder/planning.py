@@ -25,7 +25,7 @@ from ladder.model.rungs import layer_indices
 from ladder.model.sizes import generator_config, mllm_config
 
 FRAME = 39
-"""Tokens around the caption in the ladder's prompt, with Qwen's tokenizer."""
+"""Tokens around the caption in the ladder's prompt; reckoned, without Qwen's tokenizer."""
 CLOSING = 2
 """Tokens with which the published code closes the turn behind the queries."""
 ADAMW = 8

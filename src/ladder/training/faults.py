@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 
 from ladder.config import Faults
 from ladder.data.loading import Batch
+from ladder.training.monitor import keep_before
 
 SPIKE, NOISE, GARBAGE = 300.0, 30.0, 20.0
 
@@ -40,10 +41,7 @@ class FaultInjector(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drops the faults after the checkpoint that training goes on from."""
         if trainer.is_global_zero:
-            self.record.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.record.read_text().splitlines() if self.record.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] < trainer.global_step]
-            self.record.write_text("".join(f"{line}\n" for line in kept))
+            keep_before(trainer.global_step, self.record)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int

@@ -28,7 +28,15 @@ from torch.optim import Optimizer
 from ladder.config import Monitor
 from ladder.training.judges import State, Verdict, judge
 
-__all__ = ["DivergedError", "GradientMonitor", "State", "Verdict", "judge", "took_step"]
+__all__ = [
+    "DivergedError",
+    "GradientMonitor",
+    "State",
+    "Verdict",
+    "judge",
+    "keep_before",
+    "took_step",
+]
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +78,7 @@ class GradientMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drops the events after the checkpoint that training goes on from."""
         if trainer.is_global_zero:
-            self.events.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.events.read_text().splitlines() if self.events.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] < trainer.global_step]
-            self.events.write_text("".join(f"{line}\n" for line in kept))
+            keep_before(trainer.global_step, self.events)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -138,6 +143,14 @@ class GradientMonitor(Callback):
         if answer == "go back":
             self.rollbacks += 1
             self.go_back(trainer)
+
+
+def keep_before(step: int, record: Path) -> None:
+    """Drop what a file of events, a line each, says of `step` and later; made if it isn't there."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    lines = record.read_text().splitlines() if record.exists() else []
+    kept = [line for line in lines if json.loads(line)["step"] < step]
+    record.write_text("".join(f"{line}\n" for line in kept))
 
 
 def took_step(optimizer: Optimizer) -> bool:
