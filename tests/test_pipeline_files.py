@@ -25,6 +25,7 @@ ENTRIES = {
     "ladder world": "ladder.world.shards",
     "ladder curate": "ladder.data.curate",
     "ladder foundations autoencoder": "ladder.foundations.autoencoder",
+    "ladder foundations mllm_base": "ladder.foundations.mllm_base",
     "ladder foundations mllm": "ladder.foundations.mllm",
     "ladder foundations generator": "ladder.foundations.generator",
     "ladder examine": "ladder.evaluation.foundations",
@@ -116,6 +117,7 @@ def test_the_stages_are_the_planned_ones():
         "world",
         "curate",
         "foundations_autoencoder",
+        "foundations_mllm_base",
         "foundations_mllm",
         "foundations_generator",
         "examine",
@@ -217,7 +219,8 @@ def test_imports_go_one_way():
         "published",
         "use",
     ]
-    order += ["training", "evaluation", "ablation", "exchange", "planning", "studies"]
+    order += ["training", "evaluation", "ablation", "exchange", "benchmarks", "bench", "planning"]
+    order += ["studies"]
     for file in sorted((SOURCE / "ladder").rglob("*.py")):
         part = file.relative_to(SOURCE / "ladder").parts[0].removesuffix(".py")
         if f"ladder.{part}" in CARRIERS or part == "__init__":

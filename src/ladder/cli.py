@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ladder import benchmarks
 from ladder.exchange import export_published, import_published, score, verify_published
-from ladder.studies import cell, compare, execute, plan, power, report, sweep
+from ladder.studies import bench, cell, compare, execute, plan, power, report, sweep
 from ladder.use import ask, edit, generate
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def foundations(config: Config, options: argparse.Namespace) -> None:
     """Train one of the pretrained parts on the toy world."""
     if options.part == "autoencoder":
         from ladder.foundations import autoencoder as part
+    elif options.part == "mllm_base":
+        from ladder.foundations import mllm_base as part
     elif options.part == "mllm":
         from ladder.foundations import mllm as part
     else:
@@ -141,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add_stage(verbs, world)
     add_stage(verbs, curate)
-    add_stage(verbs, foundations, part=("autoencoder", "mllm", "generator"))
+    add_stage(verbs, foundations, part=("autoencoder", "mllm_base", "mllm", "generator"))
     add_stage(verbs, examine)
     add_stage(verbs, encode)
     verb = add_stage(verbs, train, stage=("t2i", "ti2i", "finetune"))
@@ -163,6 +166,11 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_argument("out", type=Path, metavar="OUT")
     verb = add_verb(verbs, verify_published)
     verb.add_argument("folder", type=Path, metavar="FOLDER")
+    verb.add_argument("--json", action="store_true", help="in one line")
+    benchmarks.add_verbs(lambda run: add_verb(verbs, run))
+    verb = add_verb(verbs, bench)
+    verb.add_argument("what", choices=("curation", "decisions"))
+    verb.add_argument("sizes", nargs="*", type=positive, metavar="N", help="samples or records")
     verb.add_argument("--json", action="store_true", help="in one line")
     add_stage(verbs, cell, part=("train", "evaluate"))
     add_stage(verbs, power)

@@ -63,13 +63,47 @@ class Curation:
     """Pixels; pictures with a shorter side are rejected."""
     maximum_pixels: int
     """Pixels; larger pictures are rejected from the header, before decoding."""
+    maximum_aspect: float
+    """Longer side to shorter; longer shapes are rejected."""
+    captions: bool
+    """Repair captions, and reject refusals, placeholders, watermarks and special tokens."""
+    maximum_caption: int
+    """Characters; longer captions are rejected."""
+    edits: bool
+    """Reject edits that change nothing or the shape of the picture."""
+    edit_aspect: float
+    """How much an edit may change the aspect ratio, as a factor."""
     duplicates: bool
-    """Reject pictures whose decoded pixels were seen before."""
+    """Reject samples whose decoded pixels (and words, of an edit) were seen before in their set."""
+    near_duplicates: int | None
+    """Bits of the 64 of a perceptual hash in which pictures that look alike differ at most."""
+    near_captions: float | None
+    """Share of three-word groups (Jaccard, estimated) from which on captions are alike."""
+    decontaminate: Literal["none", "exact", "template", "fuzzy"]
+    """Reject captions that benchmarks ask for, by this tier and those before it."""
+    similarity: float
+    """Of captions, from which on they are nearly a benchmark's prompt: 0 to 100."""
+    prompts: str | None
+    """Folder with the benchmarks' prompts, BENCHMARK*.jsonl."""
     evaluation_share: float
     """Share held out, chosen by a hash of the content; 0 to below 1."""
+    workers: int | None
+    """Processes of the embedded Dask cluster; null: one a core, 0: work in this process."""
+    scheduler: str | None
+    """Address of a Dask scheduler (tcp://HOST:PORT) instead of the embedded cluster."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "minimum_side")
+        at_least(self, 1, "minimum_side", "maximum_aspect", "maximum_caption", "edit_aspect")
+        within(self, 0, 100, "similarity")
+        if self.near_duplicates is not None:
+            within(self, 0, 16, "near_duplicates")
+        if self.near_captions is not None:
+            within(self, 0, 1, "near_captions")
+        if self.workers is not None:
+            at_least(self, 0, "workers")
+        if self.decontaminate != "none" and self.prompts is None:
+            rule = "needs curation.prompts, a folder with the benchmarks' prompts"
+            raise ValueError(f"curation.decontaminate: {self.decontaminate} {rule}")
         at_least(self, self.minimum_side**2, "maximum_pixels")
         within(self, 0, 0.999, "evaluation_share")
 
@@ -80,6 +114,8 @@ class Foundations:
 
     mllm: str
     """Qwen2.5-VL in the layout of transformers: a folder, or an id on the Hugging Face hub."""
+    mllm_base: str
+    """The toy MLLM before its tuning: a folder."""
     generator: str
     """Sana with its autoencoder in the layout of diffusers: a folder or a hub id."""
     dtype: Dtype
@@ -90,15 +126,18 @@ class Foundations:
     """Steps of training the toy autoencoder."""
     vision_steps: int
     """Steps of training the toy MLLM's vision tower."""
+    base_steps: int
+    """Steps of training the toy MLLM's base."""
     mllm_steps: int
-    """Steps of training the toy MLLM."""
+    """Steps of tuning it."""
     generator_steps: int
     """Steps of training the toy generator."""
 
     def __post_init__(self) -> None:
-        named(self, "mllm", "generator")
+        named(self, "mllm", "mllm_base", "generator")
         at_least(self, 0, "seed")
-        at_least(self, 1, "autoencoder_steps", "vision_steps", "mllm_steps", "generator_steps")
+        steps = ("autoencoder_steps", "vision_steps", "base_steps", "mllm_steps", "generator_steps")
+        at_least(self, 1, *steps)
 
 
 @dataclass(frozen=True)

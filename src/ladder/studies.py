@@ -6,6 +6,7 @@ Each imports what it needs when it runs, so that `ladder --help` answers at once
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,18 @@ def sweep(options: argparse.Namespace) -> None:
     failed = int((table["status"] != "finished").sum())
     if failed:
         raise ValueError(f"{failed} of {len(table)} cells failed; their logs are in {folder}")
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Measure a part of ladder on this machine, on made-up data."""
+    from ladder.bench import curation, decisions
+
+    measured = {"curation": curation, "decisions": decisions}[options.what](options.sizes)
+    if options.json:
+        print(json.dumps(measured))
+        return
+    for row in measured:
+        print("   ".join(f"{name} {value:,.4g}" for name, value in row.items()))
 
 
 def plan(config: Config, options: argparse.Namespace) -> None:

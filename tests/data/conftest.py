@@ -55,6 +55,32 @@ def write_tar():
     return _write_tar
 
 
+@pytest.fixture
+def write_files(tmp_path):
+    """Paths with the seeds of their pictures -> the folder of a set with those files."""
+
+    def _write_files(seeds: dict[str, int]) -> Path:
+        for path, seed in seeds.items():
+            file = tmp_path / "raw" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(_image_file(_picture(seed)))
+        return tmp_path / "raw"
+
+    return _write_files
+
+
+@pytest.fixture(scope="session")
+def write_list():
+    """(path, rows) -> a list in JSON, or in lines of JSON where the path says so."""
+
+    def _write_list(path: Path, rows: list) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.suffix == ".jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)) if lines else json.dumps(rows))
+
+    return _write_list
+
+
 @pytest.fixture(scope="session")
 def read_set():
     """folder of a raw set -> (samples by key, rejections)."""

@@ -5,19 +5,45 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from ladder.config import Curation
+from ladder.data import curate as module
 from ladder.data.curate import curate
 from ladder.data.samples import SPLITS, read_shards
 from ladder.data.sources import EDITS
 
-CURATION = Curation(28, 1_000_000, duplicates=True, evaluation_share=0.3)
+CURATION = Curation(
+    minimum_side=28,
+    maximum_pixels=1_000_000,
+    maximum_aspect=8.0,
+    captions=True,
+    maximum_caption=4000,
+    edits=True,
+    edit_aspect=1.25,
+    duplicates=True,
+    near_duplicates=None,
+    near_captions=None,
+    decontaminate="none",
+    similarity=90.0,
+    prompts=None,
+    evaluation_share=0.3,
+    workers=0,
+    scheduler=None,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """They take a second each time, and have tests of their own."""
+    monkeypatch.setattr(module, "save_figures", lambda *_: None)
 
 
 @pytest.fixture
@@ -63,6 +89,17 @@ def pixels(folder: Path) -> list[bytes]:
     return [sample.target.tobytes() for sample in read_shards(folder)]
 
 
+def rejections(out: Path) -> dict[str, list[dict]]:
+    """By set: key, shard and reason of what was rejected."""
+    rows = pq.read_table(out / "decisions.parquet").to_pylist()
+    found: dict[str, list[dict]] = {}
+    for row in rows:
+        if row["reason"]:
+            entry = {name: row[name] for name in ("key", "shard", "reason")}
+            found.setdefault(row["set"], []).append(entry)
+    return found
+
+
 def report_of(out: Path) -> dict:
     return json.loads((out / "report.json").read_text())
 
@@ -77,7 +114,8 @@ def test_kept_and_rejected_are_all_that_was_read(tmp_path, raw):
     }  # fmt: skip
     assert (t2i["read"], t2i["kept"], t2i["rejected"]) == (66, 61, 5)
     assert t2i["shards"]["00003.tar"]["read"] == 5
-    assert {"key": "again", "shard": "00003.tar", "reason": "duplicate"} in t2i["rejections"]
+    decisions = rejections(tmp_path / "out")
+    assert {"key": "again", "shard": "00003.tar", "reason": "duplicate"} in decisions["t2i"]
     assert report["total"]["read"] == 86
     accounts = [report["total"], *report["sets"].values()]
     accounts += [shard for entry in report["sets"].values() for shard in entry["shards"].values()]
@@ -88,7 +126,7 @@ def test_kept_and_rejected_are_all_that_was_read(tmp_path, raw):
         written = {s: len(pixels(tmp_path / "out" / name / s)) for s in SPLITS}
         assert sum(written.values()) == entry["kept"]
         assert written == {split: manifest["sets"][name][split] for split in SPLITS}
-        assert len(entry["rejections"]) == entry["rejected"]
+        assert len(decisions.get(name, [])) == entry["rejected"]
 
 
 def test_kept_samples_are_unchanged(tmp_path, raw, picture):
@@ -135,7 +173,8 @@ def test_a_duplicate_never_crosses_the_split(
             data = image_file(picture(number), compress_level=place % 9)
             members += [(f"{place}.png", data), (f"{place}.txt", f"caption {place}".encode())]
         write_tar(folder / "raw/set/0.tar", members)
-        curate(folder / "raw", folder / "out", Curation(28, 10**6, duplicates, share))
+        curation = replace(CURATION, duplicates=duplicates, evaluation_share=share)
+        curate(folder / "raw", folder / "out", curation)
         train, evaluation = (pixels(folder / "out/set" / split) for split in SPLITS)
         assert not set(train) & set(evaluation)
         assert len(train) + len(evaluation) == (len(set(copies)) if duplicates else len(copies))
@@ -187,7 +226,8 @@ def test_an_edit_is_a_duplicate_only_as_a_whole(tmp_path, picture, image_file):
     curate(tmp_path / "raw", tmp_path / "out", CURATION)
     report = report_of(tmp_path / "out")["sets"]["edits"]
     assert report["kept"] == 40
-    assert report["rejections"] == [{"key": "again", "shard": EDITS, "reason": "duplicate"}]
+    again = {"key": "again", "shard": EDITS, "reason": "duplicate"}
+    assert rejections(tmp_path / "out") == {"edits": [again]}
     train, evaluation = (set(pixels(tmp_path / "out/edits" / split)) for split in SPLITS)
     assert train
     assert evaluation
@@ -197,11 +237,7 @@ def test_an_edit_is_a_duplicate_only_as_a_whole(tmp_path, picture, image_file):
 def test_same_input_gives_same_bytes(tmp_path, raw):
     for name in ("one", "two"):
         curate(raw, tmp_path / name, CURATION)
-    files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
-    assert len(files) >= 6
-    for path in files:
-        twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
-        assert path.read_bytes() == twin.read_bytes()
+    same_bytes(tmp_path / "one", tmp_path / "two")
 
 
 def test_the_data_hash_sees_captions(tmp_path, write_tar, picture, image_file):
@@ -215,10 +251,59 @@ def test_the_data_hash_sees_captions(tmp_path, write_tar, picture, image_file):
     assert len(hashes) == 2
 
 
-def test_it_never_writes_into_older_output(tmp_path, raw):
-    curate(raw, tmp_path / "out", CURATION)
-    with pytest.raises(ValueError, match="must hold no shards yet"):
+def test_it_never_writes_into_the_output_of_others(tmp_path, raw):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"must be empty or of an earlier curation.*mine.txt"):
         curate(raw, tmp_path / "out", CURATION)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_second_run_does_nothing(tmp_path, raw, monkeypatch):
+    curate(raw, tmp_path / "out", CURATION)
+    monkeypatch.setattr("ladder.data.curate.spread", None)
+    curate(raw, tmp_path / "out", CURATION)
+
+
+def test_other_settings_or_files_begin_anew(tmp_path, raw, write_tar, picture, image_file):
+    curate(raw, tmp_path / "out", CURATION)
+    curate(raw, tmp_path / "out", replace(CURATION, minimum_side=40))
+    assert report_of(tmp_path / "out")["total"]["kept"] == 0
+    more = [("new.png", image_file(picture(99))), ("new.txt", b"x")]
+    write_tar(raw / "t2i/00009.tar", more)
+    curate(raw, tmp_path / "out", CURATION)
+    assert report_of(tmp_path / "out")["sets"]["t2i"]["read"] == 67
+
+
+@pytest.mark.parametrize("step", ["_examine", "_write", "decide", "summarize"])
+def test_what_was_stopped_goes_on(tmp_path, raw, monkeypatch, step):
+    """Stopped in the midst of each step, it ends with the same bytes, and repeats no chunk."""
+    monkeypatch.setattr(module, "CHUNK", 7)
+    curate(raw, tmp_path / "whole", CURATION)
+    real, calls = getattr(module, step), []
+
+    def stopping(*arguments):
+        calls.append(arguments[-1])
+        if len(calls) == 4 or step in ("decide", "summarize"):
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, step, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            curate(raw, tmp_path / "out", CURATION)
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / ".out").rglob("*.parquet")}
+    curate(raw, tmp_path / "out", CURATION)
+    again = [path for path in written if path.exists() and path.stat().st_mtime_ns != written[path]]
+    assert not again
+    same_bytes(tmp_path / "whole", tmp_path / "out")
+
+
+def same_bytes(one: Path, two: Path) -> None:
+    files = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(two) for path in two.rglob("*") if path.is_file()}
+    for path in files:
+        assert (one / path).read_bytes() == (two / path).read_bytes(), path
 
 
 def test_no_sets(tmp_path):

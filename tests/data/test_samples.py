@@ -11,7 +11,7 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladder.data.images import decode_png
+from ladder.data.images import decode_stored
 from ladder.data.samples import Sample, read_shards, write_shards
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
@@ -57,9 +57,9 @@ def test_webdataset_reads_our_shards(tmp_path, samples):
     rows = list(webdataset.WebDataset(str(tmp_path / "00000.tar"), shardshuffle=False))
     assert [json.loads(row["json"])["key"] for row in rows] == [sample.key for sample in samples]
     for row, sample in zip(rows, samples, strict=True):
-        assert decode_png(row["target.png"]) == sample.target
+        assert decode_stored(row["target.png"]) == sample.target
         sources = [row[name] for name in sorted(row) if name.startswith("source")]
-        assert [decode_png(source) for source in sources] == list(sample.sources)
+        assert [decode_stored(source) for source in sources] == list(sample.sources)
 
 
 def test_shards_are_not_mixed_with_older_ones(tmp_path, samples):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2TokenizerFast
 
-from ladder.foundations import mllm
+from ladder.foundations import mllm_base
 from ladder.foundations.tokenizer import train_tokenizer
 
 SMALL_TOKENIZER = partial(train_tokenizer, texts=60)
@@ -27,7 +27,7 @@ def model(tokenizer: Qwen2TokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
     """The toy MLLM with random weights, in float32."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return mllm.build(tokenizer).eval()
+        return mllm_base.build(tokenizer).eval()
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
-from ladder.foundations import conversations, mllm
-from ladder.foundations.conversations import CHANGED, REPLY, ROW_KINDS, Rows, Turn, draw_rows
+from ladder.foundations import conversations
+from ladder.foundations.conversations import BASE, CHANGED, REPLY, TUNED, Rows, Turn, draw_rows
+from ladder.foundations.mllm_base import MERGE, PATCH, answer_logits
 from ladder.foundations.tokenizer import SYSTEMS
 from ladder.world import forms
 from ladder.world.language import grid
@@ -21,13 +22,13 @@ LENGTH = 224
 @pytest.fixture(scope="module")
 def rows(tokenizer) -> Rows:
     """Enough rows that every kind is among them."""
-    return draw_rows(np.random.default_rng(0), tokenizer, 12, LENGTH)
+    return draw_rows(np.random.default_rng(0), tokenizer, BASE, 12, LENGTH)
 
 
 @pytest.fixture(scope="module")
 def image_processor() -> Qwen2VLImageProcessorPil:
     size = {"shortest_edge": 96**2, "longest_edge": 96**2}
-    return Qwen2VLImageProcessorPil(patch_size=mllm.PATCH, merge_size=mllm.MERGE, size=size)
+    return Qwen2VLImageProcessorPil(patch_size=PATCH, merge_size=MERGE, size=size)
 
 
 def first_of_each_kind(rows: Rows, tokenizer) -> list[int]:
@@ -36,7 +37,7 @@ def first_of_each_kind(rows: Rows, tokenizer) -> list[int]:
         text = tokenizer.decode(rows.input_ids[index])
         system = next(system for system in SYSTEMS if system in text)
         kinds.setdefault((scene is not None, system), index)
-    assert len(kinds) == len(ROW_KINDS)
+    assert len(kinds) == len(BASE.rows)
     return [*kinds.values()]
 
 
@@ -70,7 +71,7 @@ def test_a_packed_turn_has_the_logits_of_the_same_turn_alone(
         rows.input_ids[chosen], rows.positions[:, chosen], rows.turns[chosen],
         rows.targets[chosen], rows.weights[chosen], [rows.scenes[i] for i in chosen],
     )  # fmt: skip
-    packed, _, _ = mllm.answer_logits(model, image_processor, some)
+    packed, _, _ = answer_logits(model, image_processor, some)
     assert packed.std() > 0.1
     where = (some.targets != -100).nonzero()
     for index in range(len(chosen)):
@@ -174,7 +175,7 @@ def test_a_turn_sees_the_beginning_and_itself(rows: Rows):
 
 
 def test_without_an_instruction_the_picture_is_described(tokenizer):
-    rows = draw_rows(np.random.default_rng(3), tokenizer, 30, LENGTH)
+    rows = draw_rows(np.random.default_rng(3), tokenizer, BASE, 30, LENGTH)
     described = [
         answer == f"{grid(rows.scenes[index])}<|im_end|>"
         for index, _, words, answer in turns(rows, tokenizer)
@@ -200,6 +201,19 @@ def test_a_picture_s_row_has_a_visual_token_for_every_cell(rows: Rows, model):
 
 
 def test_one_seed_gives_the_same_rows(rows: Rows, tokenizer):
-    again = draw_rows(np.random.default_rng(0), tokenizer, 12, LENGTH)
+    again = draw_rows(np.random.default_rng(0), tokenizer, BASE, 12, LENGTH)
     assert torch.equal(again.input_ids, rows.input_ids)
     assert again.scenes == rows.scenes
+
+
+@pytest.mark.parametrize("mix", [BASE, TUNED])
+def test_rows_and_questions_come_as_often_as_the_mix_says(tokenizer, mix):
+    rows = draw_rows(np.random.default_rng(4), tokenizer, mix, 200, LENGTH)
+    pictures = np.mean([scene is not None for scene in rows.scenes])
+    assert abs(pictures - (1 - mix.rows["captions"])) < 4 * (0.25 / 200) ** 0.5
+    asked = [words for _, _, words, _ in turns(rows, tokenizer) if words.endswith("?")]
+    times = sum(mix.questions.values())
+    for kind, opening in (("where", "where is"), ("background", "what is the background")):
+        share = np.mean([words.startswith(opening) for words in asked])
+        # A question that a scene doesn't allow is drawn again, so shares shift a little.
+        assert abs(share - mix.questions[kind] / times) < 0.05

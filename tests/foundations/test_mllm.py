@@ -13,7 +13,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcess
 
 from ladder.evaluation.exam import evaluation_questions
 from ladder.evaluation.understanding import answers, is_right
-from ladder.foundations import mllm
+from ladder.foundations import mllm, mllm_base
+from ladder.foundations.mllm_base import MERGE, PATCH
 from ladder.model.understanding import Understanding
 from ladder.world.render import render
 from ladder.world.scenes import GRID, Scene, Thing, draw_scene
@@ -22,12 +23,13 @@ from ladder.world.scenes import GRID, Scene, Thing, draw_scene
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLLM after two steps of each training on small batches."""
-    folder = tmp_path_factory.mktemp("mllm")
+    base, folder = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("mllm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mllm, "BATCH", 3)
-        patch.setattr(mllm, "VISION_BATCH", 2)
-        patch.setattr(mllm, "train_tokenizer", SMALL_TOKENIZER)
-        mllm.train(vision_steps=2, steps=2, seed=0, folder=folder)
+        patch.setattr(mllm_base, "BATCH", 3)
+        patch.setattr(mllm_base, "VISION_BATCH", 2)
+        patch.setattr(mllm_base, "train_tokenizer", SMALL_TOKENIZER)
+        mllm_base.train(vision_steps=2, steps=2, seed=0, folder=base)
+        mllm.tune(base, steps=2, seed=0, folder=folder)
     return folder
 
 
@@ -42,13 +44,13 @@ def test_a_picture_is_nine_patches_in_place(folder: Path, understanding: Underst
     scene = draw_scene(np.random.default_rng(0), 5)
     inputs = processor([Image.fromarray(render(scene))], return_tensors="pt")
     assert inputs["image_grid_thw"].tolist() == [[1, 6, 6]]
-    assert len(inputs["pixel_values"]) == GRID**2 * mllm.MERGE**2
+    assert len(inputs["pixel_values"]) == GRID**2 * MERGE**2
     prompts = understanding.prepare([""], [[Image.fromarray(render(scene))]])
     assert (prompts.input_ids == understanding.prompter.image_token).sum() == GRID**2
     for cell in range(GRID**2):
         pictures = [render(Scene(())), render(Scene((Thing(cell, "star", "red", "large"),)))]
         empty, one = processor(pictures, return_tensors="pt")["pixel_values"].chunk(2)
-        changed = (empty != one).any(-1).nonzero().flatten() // mllm.MERGE**2
+        changed = (empty != one).any(-1).nonzero().flatten() // MERGE**2
         assert {*changed.tolist()} == {cell}
 
 
@@ -59,14 +61,14 @@ def test_the_picture_is_seen_as_it_is(folder: Path):
     values = processor([picture], return_tensors="pt")["pixel_values"]
     scaled = (picture / 255 - processor.image_mean) / processor.image_std
     # The corner patch, its two equal frames in time.
-    first = values[0].reshape(3, 2, mllm.PATCH, mllm.PATCH)
-    expected = torch.from_numpy(scaled[: mllm.PATCH, : mllm.PATCH]).permute(2, 0, 1).float()
+    first = values[0].reshape(3, 2, PATCH, PATCH)
+    expected = torch.from_numpy(scaled[:PATCH, :PATCH]).permute(2, 0, 1).float()
     for frame in range(2):
         torch.testing.assert_close(first[:, frame], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_what_was_trained_opens_and_answers(folder: Path, understanding: Understanding):
-    assert (understanding.depth, understanding.width) == (mllm.LAYERS, mllm.WIDTH)
+    assert (understanding.depth, understanding.width) == (mllm_base.LAYERS, mllm_base.WIDTH)
     picture = Image.fromarray(render(draw_scene(np.random.default_rng(2), 3)))
     assert isinstance(understanding.ask(picture, "what is the background?", max_tokens=4), str)
 
@@ -75,7 +77,7 @@ def test_training_moves_every_weight(folder: Path):
     """Tower and language model: nothing is left as it was drawn, nothing is not a number."""
     tokenizer = SMALL_TOKENIZER(0)
     torch.manual_seed(0)
-    fresh = mllm.build(tokenizer).to(torch.bfloat16).state_dict()
+    fresh = mllm_base.build(tokenizer).to(torch.bfloat16).state_dict()
     trained = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         folder, dtype=torch.bfloat16
     ).state_dict()
@@ -93,11 +95,11 @@ def test_training_moves_every_weight(folder: Path):
 def test_labels_say_what_stands_in_each_cell():
     """Each row of classes names one thing, in the order of the cells."""
     scene = Scene((Thing(1, "star", "red", "large"), Thing(8, "circle", "white", "small")), "mint")
-    labels = mllm._cell_labels(scene)
+    labels = mllm_base._cell_labels(scene)
     expected = [(6, 10, 2, 2, cell) for cell in range(9)]
     expected[1], expected[8] = (3, 0, 1, 2, 1), (0, 9, 0, 2, 8)
     assert labels == expected
-    assert mllm.LABELS == (7, 11, 3, 4, 9)
+    assert mllm_base.LABELS == (7, 11, 3, 4, 9)
 
 
 @pytest.mark.slow

@@ -1,167 +1,153 @@
-"""Raw sets to what may be trained on: integrity, exact duplicates, a held-out split, an account.
+"""Raw sets to what may be trained on, with an account of every record.
 
-Every record of every raw set is either kept, in our own shards, or rejected under one reason, and
-the report says which: kept + rejected = read, per shard and in total. The split is chosen by a
-hash of the pixels, never by position, so that a repeated picture never lies on both sides, in
-this set or in another.
+records --examine (a map)--> parquet --decide (queries)--> parquet --write (a map)--> our shards
+
+Every record of every raw set is either kept, in our own shards, or rejected under one reason:
+kept + rejected = read, per shard and in total. The split is chosen by a hash of the pixels, never
+by position, so that a repeated picture never lies on both sides, in this set or in another.
+
+Work is done in chunks, whose results are there as a whole or not at all; a curation that was
+stopped goes on where it was, and one that is complete does nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
 
+import pyarrow.parquet as pq
 import xxhash
-from PIL import Image
 from tqdm import tqdm
 
 from ladder.config import Curation
+from ladder.data.contamination import Finder, read_prompts
+from ladder.data.examine import examine
+from ladder.data.figures import save_figures
+from ladder.data.images import storable
 from ladder.data.records import Record, Rejected
-from ladder.data.samples import Sample, ShardWriter
+from ladder.data.samples import SPLITS, Packed, batched, write_shard
 from ladder.data.sources import open_raw
+from ladder.data.spread import spread
+from ladder.data.summary import summarize
+from ladder.data.verdicts import decide
 
-SHARD_SAMPLES = 1000
-"""Samples in one curated shard."""
+log = logging.getLogger(__name__)
+
+CHUNK = 1000
+"""Records in a chunk, and so at most samples in a curated shard."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A sample that may be trained on."""
+class Chunk:
+    """Some records of a shard; its results have its number in their names."""
 
-    sample: Sample
-    split: str
-    content: str
-    """Hash of the decoded pixels and, of an edit, the captions."""
-
-
-@dataclass
-class Account:
-    """How many records of a shard were read, kept, and rejected for which reason."""
-
-    read: int = 0
-    kept: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def as_json(self) -> dict:
-        rejected = self.reasons.total()
-        reasons = dict(sorted(self.reasons.items()))
-        return {"read": self.read, "kept": self.kept, "rejected": rejected, "reasons": reasons}
+    folder: str
+    """The set."""
+    number: int
+    first: int
+    """Place of the first record in the set."""
+    records: list[Record | Rejected]
 
 
 def curate(raw: Path, out: Path, curation: Curation) -> None:
     """Curates every set (folder) of `raw` into `out`/SET/{train,evaluation}.
 
-    Beside them: manifest.json (counts and the hash of each set and of all) and report.json (counts
-    by set, shard and reason; key and shard of all that was rejected).
-    Errors: no sets; a set in an unknown layout; `out` already holds shards.
+    Beside them: decisions.parquet (a row for every record, see `ladder.data.examine`),
+    manifest.json (counts and the hash of each set and of all), report.json (counts by set, shard
+    and reason) and figures. What is unfinished lies in `out`'s neighbour of the same name with a
+    dot before it. Errors: no sets; a set in an unknown layout; `out` holds what we didn't make.
     """
     sets = sorted(folder for folder in raw.iterdir() if folder.is_dir())
     if not sets:
         raise ValueError(f"{raw} must hold a folder for each raw set, but has none")
-    manifest: dict = {"sets": {}, "hash": ""}
-    report: dict = {"sets": {}, "total": {}}
+    work = out.parent / f".{out.name}"
+    _begin(work, out, _state(sets, curation))
+    if (out / "manifest.json").is_file():
+        log.info("%s is complete and up to date", out)
+        return
+    finder = None
+    if curation.decontaminate != "none":
+        prompts = read_prompts(Path(curation.prompts))
+        finder = Finder(curation.decontaminate, prompts, curation.similarity)
+    for _ in spread(partial(_examine, work, curation, finder), _listed(sets), curation):
+        pass
+    decisions = out / "decisions.parquet"
+    decide(work, decisions, curation)
+    for _ in spread(partial(_write, decisions, out), _listed(sets), curation):
+        pass
+    save_figures(raw, out, curation.maximum_pixels)
+    summarize(out)
     for folder in sets:
-        entry, account = _curate_set(folder, out / folder.name, curation)
-        manifest["sets"][folder.name] = entry
-        report["sets"][folder.name] = account
-    hashes = {name: entry["hash"] for name, entry in manifest["sets"].items()}
-    manifest["hash"] = xxhash.xxh3_128_hexdigest(json.dumps(hashes).encode())
-    report["total"] = _total(list(report["sets"].values()))
-    for name, content in (("manifest.json", manifest), ("report.json", report)):
-        (out / name).write_text(json.dumps(content, indent=2) + "\n")
+        shutil.rmtree(work / folder.name)
 
 
-def judge(record: Record | Rejected, curation: Curation, seen: set[str]) -> Kept | Rejected:
-    """The verdict on one record; `seen` holds the contents of what was kept before it."""
-    loaded = record.load(curation.maximum_pixels) if isinstance(record, Record) else record
-    if isinstance(loaded, Rejected):
-        return loaded
-    pictures = (*loaded.sources, loaded.target)
-    if min(min(picture.size) for picture in pictures) < curation.minimum_side:
-        return Rejected(record.key, record.shard, "too_small")
-    pixels = _hash(pictures)
-    split = "evaluation" if _share(pixels) < curation.evaluation_share else "train"
-    if loaded.sources:
-        pixels.update(json.dumps(loaded.captions).encode())
-    content = pixels.hexdigest()
-    if curation.duplicates and content in seen:
-        return Rejected(record.key, record.shard, "duplicate")
+def _state(sets: list[Path], curation: Curation) -> str:
+    """A hash of what the result depends on: settings, raw files, and the code of this package."""
+    settings = dataclasses.asdict(curation)
+    del settings["workers"], settings["scheduler"]
+    files = [path for folder in sets for path in sorted(folder.rglob("*")) if path.is_file()]
+    found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    code = [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return xxhash.xxh3_128_hexdigest(json.dumps([settings, found, code]).encode())
+
+
+def _begin(work: Path, out: Path, state: str) -> None:
+    """Keep what an equal curation has left, and remove what another one has."""
+    marker = work / "state"
+    if marker.is_file() and marker.read_text() != state:
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(work)
+    if not marker.is_file():
+        if out.is_dir() and (found := sorted(path.name for path in out.iterdir())):
+            raise ValueError(f"{out} must be empty or of an earlier curation, but has {found[:5]}")
+        work.mkdir(parents=True, exist_ok=True)
+        marker.write_text(state)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _listed(sets: list[Path]) -> Iterator[Chunk]:
+    """The records of all sets in chunks; listing is cheap, and gives the same chunks each time."""
+    for folder in sets:
+        number = first = 0
+        for shard in tqdm(open_raw(folder), desc=folder.name, unit="shard"):
+            for records in batched(shard.records(), CHUNK):
+                yield Chunk(folder.name, number, first, records)
+                number, first = number + 1, first + len(records)
+
+
+def _examine(work: Path, curation: Curation, finder: Finder | None, chunk: Chunk) -> None:
+    part = work / chunk.folder / f"{chunk.number:05d}.parquet"
+    if part.is_file():
+        return
+    part.parent.mkdir(exist_ok=True)
+    table = examine(chunk.records, (chunk.folder, chunk.first), curation, finder)
+    unfinished = part.with_suffix(".unfinished")
+    pq.write_table(table, unfinished)
+    unfinished.replace(part)
+
+
+def _write(decisions: Path, out: Path, chunk: Chunk) -> None:
+    """Write the kept records of a chunk, from their files and their verdicts."""
+    last = chunk.first + len(chunk.records) - 1
+    place = [("set", "=", chunk.folder), ("number", ">=", chunk.first), ("number", "<=", last)]
+    rows = pq.read_table(decisions, filters=place).to_pylist()
+    for split in SPLITS:
+        kept = [row for row in rows if row["split"] == split]
+        path = out / chunk.folder / split / f"{chunk.number:05d}.tar"
+        if kept and not path.is_file():
+            records = (chunk.records[row["number"] - chunk.first] for row in kept)
+            write_shard(map(_packed, records, kept), path)
+
+
+def _packed(record: Record, row: dict) -> Packed:
     # A key is unique in its shard only, so the shard becomes part of it.
-    key = f"{Path(record.shard).stem}/{record.key}"
-    return Kept(dataclasses.replace(loaded, key=key), split, content)
-
-
-def _curate_set(folder: Path, out: Path, curation: Curation) -> tuple[dict, dict]:
-    """Writes one set; returns its entries in the manifest and in the report."""
-    shards = open_raw(folder)
-    accounts: dict[str, Account] = {}
-    rejections: list[Rejected] = []
-    seen: set[str] = set()
-    data = xxhash.xxh3_128()
-    with (
-        ShardWriter(out / "train", SHARD_SAMPLES) as train,
-        ShardWriter(out / "evaluation", SHARD_SAMPLES) as evaluation,
-        tqdm(desc=f"curate {folder.name}", unit="sample") as bar,
-    ):
-        writers = {"train": train, "evaluation": evaluation}
-        listed = 0
-        for number, shard in enumerate(shards, 1):
-            accounts.setdefault(shard.name, Account())
-            records = shard.records()
-            listed += len(records)
-            bar.total = round(listed * len(shards) / number)  # the rest taken to be as long
-            for record in records:
-                account = accounts.setdefault(record.shard, Account())
-                account.read += 1
-                verdict = judge(record, curation, seen)
-                if isinstance(verdict, Rejected):
-                    account.reasons[verdict.reason] += 1
-                    rejections.append(verdict)
-                else:
-                    account.kept += 1
-                    seen.add(verdict.content)
-                    writers[verdict.split].write(verdict.sample)
-                    data.update(_fingerprint(verdict))
-                kept = train.samples + evaluation.samples
-                bar.set_postfix_str(f"{kept} kept, {len(rejections)} rejected", refresh=False)
-                bar.update()
-    entry = {split: writer.samples for split, writer in writers.items()}
-    shard_accounts = {name: account.as_json() for name, account in accounts.items()}
-    report = {
-        **_total(list(shard_accounts.values())),
-        "shards": shard_accounts,
-        "rejections": [dataclasses.asdict(rejection) for rejection in rejections],
-    }
-    return {**entry, "hash": data.hexdigest()}, report
-
-
-def _hash(pictures: tuple[Image.Image, ...]) -> xxhash.xxh3_128:
-    hasher = xxhash.xxh3_128()
-    for picture in pictures:
-        hasher.update(str(picture.size).encode())
-        hasher.update(picture.tobytes())
-    return hasher
-
-
-def _share(hasher: xxhash.xxh3_128) -> float:
-    """Where the hash lies between 0 and 1."""
-    return hasher.intdigest() / 2**128
-
-
-def _fingerprint(kept: Kept) -> bytes:
-    sample = kept.sample
-    facts = [kept.split, sample.key, kept.content, sample.captions, sample.truth]
-    return json.dumps(facts).encode()
-
-
-def _total(accounts: list[dict]) -> dict:
-    """The sum of accounts in the form of `Account.as_json`."""
-    total = Account()
-    for account in accounts:
-        total.read += account["read"]
-        total.kept += account["kept"]
-        total.reasons.update(account["reasons"])
-    return total.as_json()
+    key = f"{PurePosixPath(record.shard).with_suffix('')}/{record.key}"
+    target, *sources = (storable(part.read()) for part in (record.target, *record.sources))
+    truth = row["truth"] and json.loads(row["truth"])
+    return Packed(key, tuple(row["captions"]), target, tuple(sources), truth)

@@ -13,10 +13,12 @@ import warnings
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """The decoders that untrusted bytes may reach."""
+EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+"""Of files in our shards; an MPO file is no JPEG here, since its first picture is not all of it."""
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -73,10 +75,29 @@ def encode_png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def decode_png(data: bytes) -> Image.Image:
-    """The picture in a PNG file that `encode_png` wrote."""
+def decode_stored(data: bytes) -> Image.Image:
+    """The picture in an image file of our own shards."""
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
     # A copy, since Pillow takes a picture with a file behind it for unequal to one without.
-    return Image.open(io.BytesIO(data), formats=("PNG",)).copy()
+    image = image.copy()
+    image.info.clear()
+    return image
+
+
+def storable(data: bytes) -> tuple[str, bytes]:
+    """An image file that `decode` accepts, as it is kept in our shards: extension and bytes.
+
+    A file that already holds an upright RGB picture is kept as it is, since a photograph takes
+    several times the space as PNG; any other is converted.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        plain = image.mode == "RGB" and upright and not image.has_transparency_data
+        if plain and image.format in EXTENSIONS:
+            return EXTENSIONS[image.format], data
+    return "png", encode_png(decode(data, image.width * image.height))
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from ladder.data.images import BadSampleError, decode
 from ladder.data.samples import Sample
-from ladder.data.tars import Extent
+
+
+@runtime_checkable
+class Part(Protocol):
+    """Where a part of a record lies: bytes of a file, a cell of a table. It can be pickled."""
+
+    def read(self) -> bytes:
+        """The bytes of the part; raises BadSampleError where they can't be had."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,19 +38,19 @@ class Record:
 
     key: str
     shard: str
-    target: Extent
-    sources: tuple[Extent, ...] = ()
-    caption: Extent | None = None
+    target: Part
+    sources: tuple[Part, ...] = ()
+    caption: Part | None = None
     """File with the first caption, where captions are files."""
-    facts: Extent | None = None
+    facts: Part | None = None
     """JSON file with further captions and the truth."""
     row: dict = field(default_factory=dict)
-    """The same as a row of a list: "input_prompt", "captions", "truth"."""
+    """The same as a row of a list or table: "input_prompt", "captions", "truth"."""
 
     def load(self, maximum_pixels: int) -> Sample | Rejected:
         """Reads and decodes; pictures of more than `maximum_pixels` are rejected undecoded."""
         try:
-            facts = self.row if self.facts is None else _facts(self.facts.read())
+            facts = self.row if self.facts is None else json_object(self.facts.read())
             first = facts["input_prompt"] if self.caption is None else _text(self.caption.read())
             captions = tuple(_caption(text) for text in (first, *_further(facts)))
             sources = tuple(decode(source.read(), maximum_pixels) for source in self.sources)
@@ -49,6 +58,22 @@ class Record:
         except BadSampleError as fault:
             return Rejected(self.key, self.shard, fault.reason)
         return Sample(self.key, captions, target, sources, facts.get("truth"))
+
+
+def json_object(data: bytes) -> dict:
+    """The object that the JSON text `data` is.
+
+    Raises BadSampleError: `bad_encoding`, `bad_json`.
+    """
+    try:
+        facts = json.loads(data)
+    except UnicodeDecodeError:
+        raise BadSampleError("bad_encoding") from None
+    except (ValueError, RecursionError):
+        raise BadSampleError("bad_json") from None
+    if not isinstance(facts, dict):
+        raise BadSampleError("bad_json")
+    return facts
 
 
 def encodable(text: str) -> bool:
@@ -63,18 +88,6 @@ def encodable(text: str) -> bool:
 def printable(text: str) -> str:
     """`text` as UTF-8, with broken halves written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _facts(data: bytes) -> dict:
-    try:
-        facts = json.loads(data)
-    except UnicodeDecodeError:
-        raise BadSampleError("bad_encoding") from None
-    except (ValueError, RecursionError):
-        raise BadSampleError("bad_json") from None
-    if not isinstance(facts, dict):
-        raise BadSampleError("bad_json")
-    return facts
 
 
 def _further(facts: dict) -> list:

@@ -1,8 +1,9 @@
 """Our sample and the shards it is kept in: webdataset tars that any webdataset reader understands.
 
-A sample is `KEY.target.png`, `KEY.source0.png` .. and `KEY.json` (captions, truth). KEY is the
-sample's key with dots and slashes escaped, since webdataset ends a key at its first dot. The same
-samples give the same bytes: members have no time and no owner, and keep the order of writing.
+A sample is `KEY.target.EXT`, `KEY.source0.EXT` .. (png, jpg or webp, each RGB and upright) and
+`KEY.json` (captions, truth). KEY is the sample's key with dots and slashes escaped, since
+webdataset ends a key at its first dot. The same samples give the same bytes: members have no time
+and no owner, and keep the order of writing.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
-from types import TracebackType
+from typing import TypeVar
 from urllib.parse import quote
 
 from PIL import Image
 
-from ladder.data.images import decode_png, encode_png
+from ladder.data.images import decode_stored, encode_png
 from ladder.data.tars import Member, index_tar
+
+T = TypeVar("T")
 
 SPLITS = ("train", "evaluation")
 """The folders of shards of a curated set."""
@@ -40,65 +42,73 @@ class Sample:
     """What is known of the picture, in JSON's types; the toy world keeps its scenes here."""
 
 
-class ShardWriter:
-    """Writes samples into `folder`/00000.tar, 00001.tar.. of `shard_samples` samples each.
+@dataclass(frozen=True)
+class Packed:
+    """A sample whose pictures are files: pairs of their extension and bytes."""
 
-    A context manager: shards are complete only after it is left. Errors: a folder with shards.
+    key: str
+    captions: tuple[str, ...]
+    target: tuple[str, bytes]
+    sources: tuple[tuple[str, bytes], ...] = ()
+    truth: dict | None = None
+
+    @classmethod
+    def of(cls, sample: Sample) -> Packed:
+        """Every picture as PNG."""
+        target, *sources = (("png", encode_png(x)) for x in (sample.target, *sample.sources))
+        return cls(sample.key, sample.captions, target, tuple(sources), sample.truth)
+
+
+def write_shard(samples: Iterable[Packed], path: Path) -> int:
+    """Writes one shard, which is there as a whole or not at all; returns how many samples it has.
+
+    Errors: a sample without a caption.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    written = 0
+    with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
+        for sample in samples:
+            if not sample.captions:
+                raise ValueError(f"sample {sample.key} needs at least one caption")
+            stem = quote(sample.key, safe="").replace(".", "%2E")
+            names = ["target", *(f"source{number}" for number in range(len(sample.sources)))]
+            for name, (kind, data) in zip(names, (sample.target, *sample.sources), strict=True):
+                _add(tar, f"{stem}.{name}.{kind}", data)
+            facts = {"key": sample.key, "captions": sample.captions, "truth": sample.truth}
+            _add(tar, f"{stem}.json", json.dumps(facts).encode())
+            written += 1
+    unfinished.replace(path)
+    return written
 
-    def __init__(self, folder: Path, shard_samples: int) -> None:
-        if shard_samples < 1:
-            raise ValueError(f"a shard holds at least one sample, not {shard_samples}")
-        folder.mkdir(parents=True, exist_ok=True)
-        if shards := sorted(path.name for path in folder.glob("*.tar")):
-            raise ValueError(f"{folder} must hold no shards yet, but has {shards[0]}")
-        self.folder = folder
-        self.shard_samples = shard_samples
-        self.samples = 0
-        self._open = ExitStack()
 
-    def write(self, sample: Sample) -> None:
-        if not sample.captions:
-            raise ValueError(f"sample {sample.key} needs at least one caption")
-        if self.samples % self.shard_samples == 0:
-            self._next_shard()
-        stem = quote(sample.key, safe="").replace(".", "%2E")
-        self._add(f"{stem}.target.png", encode_png(sample.target))
-        for number, source in enumerate(sample.sources):
-            self._add(f"{stem}.source{number}.png", encode_png(source))
-        facts = {"key": sample.key, "captions": sample.captions, "truth": sample.truth}
-        self._add(f"{stem}.json", json.dumps(facts).encode())
-        self.samples += 1
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
-
-    def _next_shard(self) -> None:
-        self._open.close()
-        path = self.folder / f"{self.samples // self.shard_samples:05d}.tar"
-        tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-        self._tar = self._open.enter_context(tar)
-
-    def _add(self, name: str, data: bytes) -> None:
-        member = tarfile.TarInfo(name)  # time 0, no owner, mode 644
-        member.size = len(data)
-        self._tar.addfile(member, io.BytesIO(data))
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # time 0, no owner, mode 644
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
 
 
 def write_shards(samples: Iterable[Sample], folder: Path, shard_samples: int) -> int:
-    """Writes `samples` in their order as shards into `folder`; returns how many there were."""
-    with ShardWriter(folder, shard_samples) as writer:
-        for sample in samples:
-            writer.write(sample)
-    return writer.samples
+    """Writes `samples` in their order as shards into `folder`; returns how many there were.
+
+    Errors: a folder with shards.
+    """
+    if shard_samples < 1:
+        raise ValueError(f"a shard holds at least one sample, not {shard_samples}")
+    if shards := sorted(path.name for path in folder.glob("*.tar")):
+        raise ValueError(f"{folder} must hold no shards yet, but has {shards[0]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = map(Packed.of, samples)
+    return sum(
+        write_shard(group, folder / f"{number:05d}.tar")
+        for number, group in enumerate(batched(packed, shard_samples))
+    )
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one perhaps shorter."""
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])
 
 
 def read_shards(folder: Path) -> Iterator[Sample]:
@@ -115,8 +125,11 @@ def read_shards(folder: Path) -> Iterator[Sample]:
 
 
 def _sample(members: dict[str, Member]) -> Sample:
-    parts = {name: member.extent.read() for name, member in members.items()}
-    facts = json.loads(parts["json"])
-    sources = tuple(decode_png(parts[f"source{number}.png"]) for number in range(len(parts) - 2))
-    captions = tuple(facts["captions"])
-    return Sample(facts["key"], captions, decode_png(parts["target.png"]), sources, facts["truth"])
+    facts = json.loads(members.pop("json").extent.read())
+    pictures = {
+        name.partition(".")[0]: decode_stored(member.extent.read())
+        for name, member in members.items()
+    }
+    target = pictures.pop("target")
+    sources = tuple(pictures[f"source{number}"] for number in range(len(pictures)))
+    return Sample(facts["key"], tuple(facts["captions"]), target, sources, facts["truth"])

@@ -131,7 +131,9 @@ def of_imgedit(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
         {"name": item["name"]} | {mode: parse(item["judge_text"]) for mode, parse in modes.items()}
         for item in items
     ]
-    return result | {"missing": []} | ({"items": scores} if per_item else {})
+    # `ladder observe --partial` marks what it left out; an empty answer alone is the judge's.
+    lacking = [item["name"] for item in items if item.get("partial") and not item["judge_text"]]
+    return result | {"missing": lacking} | ({"items": scores} if per_item else {})
 
 
 def needed(path: Path | None, option: str) -> Path:

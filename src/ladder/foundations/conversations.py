@@ -25,8 +25,24 @@ from ladder.world.language import choose, grid
 from ladder.world.scenes import GRID, Scene, draw_scene
 
 DESCRIBE, ASSIST = SYSTEMS
-ROW_KINDS = {"edits": 0.42, "questions": 0.34, "captions": 0.24}
-"""Share of rows about changing a picture, about a picture, and about a caption."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a training draws its conversations from."""
+
+    rows: dict[str, float]
+    """Share of rows about changing a picture, about a picture, and about a caption."""
+    questions: dict[str, int]
+    """How often each kind of question is drawn."""
+
+
+BASE = Mix({"edits": 0.5, "questions": 0.2, "captions": 0.3}, dict.fromkeys(questions.KINDS, 1))
+TUNED = Mix(
+    {"edits": 0.38, "questions": 0.42, "captions": 0.2},
+    BASE.questions | {"exists": 2, "color": 2, "shape": 2, "where": 2},
+)
+"""More of what is found by what it is: that is learned later than what is found by its place."""
 EDIT_KINDS = {
     "recolor": 2, "replace": 1, "remove": 3, "add": 1, "move": 4, "background": 1, "swap": 4,
 }  # fmt: skip
@@ -65,10 +81,10 @@ class Rows:
 
 
 def draw_rows(
-    rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, count: int, length: int
+    rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: Mix, count: int, length: int
 ) -> Rows:
-    kinds = rng.choice([*ROW_KINDS], size=count, p=[*ROW_KINDS.values()])
-    packed = [_pack(rng, tokenizer, str(kind), length) for kind in kinds]
+    kinds = rng.choice([*mix.rows], size=count, p=[*mix.rows.values()])
+    packed = [_pack(rng, tokenizer, mix, str(kind), length) for kind in kinds]
     stack = {
         name: torch.from_numpy(np.stack([row[name] for row, _ in packed]))
         for name in ("input_ids", "positions", "turns", "targets", "weights")
@@ -125,12 +141,17 @@ class Turn:
 
 
 def _turns(
-    rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, kind: str, scene: Scene | None
+    rng: np.random.Generator,
+    tokenizer: PreTrainedTokenizerBase,
+    mix: Mix,
+    kind: str,
+    scene: Scene | None,
 ) -> Iterator[Turn]:
     """Endless turns of a row."""
     if kind == "questions":
+        kinds = [kind for kind, times in mix.questions.items() for _ in range(times)]
         while True:
-            question = questions.draw_question(rng, scene, choose(rng, questions.KINDS))
+            question = questions.draw_question(rng, scene, choose(rng, kinds))
             if question:
                 yield Turn.of_words(tokenizer, question.text, question.answer)
     say = _change if kind == "edits" else _caption
@@ -167,7 +188,11 @@ def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, _: No
 
 
 def _pack(
-    rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, kind: str, length: int
+    rng: np.random.Generator,
+    tokenizer: PreTrainedTokenizerBase,
+    mix: Mix,
+    kind: str,
+    length: int,
 ) -> tuple[dict[str, np.ndarray], Scene | None]:
     """One row, filled with as many turns as fit."""
     scene = None if kind == "captions" else draw_scene(rng, choose(rng, (*edits.OBJECTS, 6)))
@@ -176,7 +201,7 @@ def _pack(
     targets, weights, turns = [-100] * len(ids), [0.0] * len(ids), [0] * len(ids)
     columns = [_beginning_positions(ids, tokenizer, scene is not None)]
     first = int(columns[0].max()) + 1
-    for number, turn in enumerate(_turns(rng, tokenizer, kind, scene), start=1):
+    for number, turn in enumerate(_turns(rng, tokenizer, mix, kind, scene), start=1):
         if len(ids) + len(turn.tokens) > length:
             break
         ids += turn.tokens

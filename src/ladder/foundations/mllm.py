@@ -1,206 +1,46 @@
-"""The toy MLLM: a small `Qwen2_5_VLForConditionalGeneration`, trained from scratch.
+"""The toy MLLM: the base of `ladder.foundations.mllm_base`, tuned on more questions.
 
-First the vision tower learns to name what each visual token shows (dense labels, a minute); then
-the whole model learns to describe pictures, to answer questions, to foresee edits and to say
-plainly what a caption means. Loss is taken on answers only. One visual token is one grid cell.
+A base learns first what is found by its place (what is at the north?) and last what is found by
+what it is (where is the star?). Tuning goes on with a mix that asks more for the latter.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
-from tqdm import trange
 from transformers import (
-    PreTrainedTokenizerBase,
-    Qwen2_5_VLConfig,
+    AutoTokenizer,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
 )
 
 from ladder.config import Config
-from ladder.foundations.conversations import Rows, draw_rows
-from ladder.foundations.optimizers import muon_and_adamw, trapezoid
-from ladder.foundations.tokenizer import train_tokenizer
-from ladder.world.render import SIDE, render
-from ladder.world.scenes import BACKGROUNDS, COLORS, GRID, SHAPES, SIZES, Scene, draw_scene
+from ladder.foundations.conversations import TUNED
+from ladder.foundations.mllm_base import train_conversation
 
 log = logging.getLogger(__name__)
 
-PATCH, MERGE = 16, 2
-WIDTH, LAYERS = 128, 12
-VISION_BATCH = 64
-BATCH, ROW_LENGTH = 16, 224
-COMPILED = 500
-"""Steps from which on compiling the layers (half a minute, a fifth faster) pays."""
-LABELS = (len(SHAPES) + 1, len(COLORS) + 1, len(SIZES) + 1, len(BACKGROUNDS), GRID**2)
-"""Classes of a cell's shape, colour and size (the last one: none), of the background, and of the
-place of the cell itself: the tower's own positions are relative, and a token that doesn't say where
-it stands can hardly be found by a word like `northwest`."""
-
 
 def main(config: Config) -> None:
-    """The stage: train and save to the folder that the configuration names."""
+    """The stage: tune the base and save to the folder that the configuration names."""
     toy = config.foundations
-    train(toy.vision_steps, toy.mllm_steps, toy.seed, Path(toy.mllm))
+    tune(Path(toy.mllm_base), toy.mllm_steps, toy.seed, Path(toy.mllm))
 
 
-def train(vision_steps: int, steps: int, seed: int, folder: Path) -> None:
-    """Train tokenizer, vision tower and MLLM; save all with the image processor to `folder`."""
+def tune(base: Path, steps: int, seed: int, folder: Path) -> None:
+    """Go on training the base model and save it to `folder`, its tokenizer unchanged."""
     torch.manual_seed(seed)
-    rng = np.random.default_rng([seed, 20])
-    tokenizer = train_tokenizer(seed)
-    model = build(tokenizer)
-    image_processor = Qwen2VLImageProcessorPil(
-        patch_size=PATCH, merge_size=MERGE, size={"shortest_edge": SIDE**2, "longest_edge": SIDE**2}
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    image_processor = Qwen2VLImageProcessorPil.from_pretrained(base)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        base, dtype=torch.float32, attn_implementation="eager"
     )
-    train_vision(model, image_processor, rng, vision_steps)
-    train_conversation(model, tokenizer, image_processor, rng, steps)
+    rng = np.random.default_rng([seed, 21])
+    train_conversation(model, tokenizer, image_processor, TUNED, rng, steps)
     tokenizer.save_pretrained(folder)
     image_processor.save_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(folder)
     log.info("saved the MLLM to %s", folder)
-
-
-def build(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:
-    """A random model of about 3.2 million parameters for the toy tokenizer."""
-    special = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
-        for name, token in {
-            "vision_start": "vision_start", "vision_end": "vision_end", "image": "image_pad",
-            "video": "video_pad",
-        }.items()
-    }  # fmt: skip
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": WIDTH,
-        "intermediate_size": 352,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 1024,
-        "rope_parameters": {
-            "rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6],
-        },
-        "initializer_range": 0.05,
-        "tie_word_embeddings": True,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
-    vision = {
-        "depth": 4,
-        "hidden_size": 128,
-        "intermediate_size": 352,
-        "num_heads": 4,
-        "patch_size": PATCH,
-        "spatial_merge_size": MERGE,
-        "temporal_patch_size": 2,
-        "window_size": SIDE,
-        "fullatt_block_indexes": [3],
-        "out_hidden_size": WIDTH,
-        "initializer_range": 0.05,
-    }
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, tie_word_embeddings=True, **special
-    )
-    model = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation="eager")
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return model
-
-
-def train_vision(
-    model: Qwen2_5_VLForConditionalGeneration,
-    image_processor: Qwen2VLImageProcessorPil,
-    rng: np.random.Generator,
-    steps: int,
-) -> None:
-    """Teach the vision tower to name, at each visual token, what it shows and where it stands."""
-    tower, head = model.model.visual, nn.Linear(WIDTH, sum(LABELS))
-    optimizer = muon_and_adamw([*tower.named_parameters(), *head.named_parameters()], 0.015, 2e-3)
-    progress = trange(steps, desc="vision tower", mininterval=5)
-    for step in progress:
-        trapezoid(optimizer, step, steps)
-        scenes = [draw_scene(rng, int(rng.integers(1, 8))) for _ in range(VISION_BATCH)]
-        logits = head(see(model, image_processor, scenes)).split(LABELS, -1)
-        labels = torch.tensor([_cell_labels(scene) for scene in scenes]).flatten(0, 1)
-        loss = sum(F.cross_entropy(logits[i], labels[:, i]) for i in range(len(LABELS)))
-        optimizer.step_on(loss)
-        if step % 25 == 0 or step == steps - 1:
-            right = (torch.stack([part.argmax(-1) for part in logits], 1) == labels).all(1)
-            progress.set_postfix(loss=f"{loss.item():.3f}", right=f"{right.float().mean():.3f}")
-
-
-def see(
-    model: Qwen2_5_VLForConditionalGeneration,
-    image_processor: Qwen2VLImageProcessorPil,
-    scenes: list[Scene],
-) -> torch.Tensor:
-    """Visual tokens of rendered scenes: (len(scenes) * 9, WIDTH), picture by picture."""
-    inputs = image_processor([render(scene) for scene in scenes], return_tensors="pt")
-    found = model.model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
-    return torch.cat(found.pooler_output)
-
-
-def _cell_labels(scene: Scene) -> list[tuple[int, ...]]:
-    """A class of each of LABELS, cell by cell."""
-    ground = [*BACKGROUNDS].index(scene.background)
-    labels = []
-    for cell in range(GRID**2):
-        what = (len(SHAPES), len(COLORS), len(SIZES))
-        if thing := scene.at(cell):
-            color, size = [*COLORS].index(thing.color), [*SIZES].index(thing.size)
-            what = (SHAPES.index(thing.shape), color, size)
-        labels.append((*what, ground, cell))
-    return labels
-
-
-def train_conversation(
-    model: Qwen2_5_VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerBase,
-    image_processor: Qwen2VLImageProcessorPil,
-    rng: np.random.Generator,
-    steps: int,
-) -> None:
-    optimizer = muon_and_adamw([*model.named_parameters()], 0.015, 2e-3)
-    if steps >= COMPILED and shutil.which("g++"):
-        for layer in model.model.language_model.layers:
-            layer.compile()
-    progress = trange(steps, desc="mllm", mininterval=5)
-    for step in progress:
-        trapezoid(optimizer, step, steps)
-        rows = draw_rows(rng, tokenizer, BATCH, ROW_LENGTH)
-        logits, targets, weights = answer_logits(model, image_processor, rows)
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        optimizer.step_on((losses * weights).sum() / weights.sum())
-        if step % 25 == 0 or step == steps - 1:
-            right = (logits.argmax(-1) == targets).float().mean()
-            progress.set_postfix(loss=f"{losses.mean().item():.4f}", right=f"{right:.3f}")
-
-
-def answer_logits(
-    model: Qwen2_5_VLForConditionalGeneration,
-    image_processor: Qwen2VLImageProcessorPil,
-    rows: Rows,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits (M, vocabulary) at the M answered positions, with their targets and weights (M,)."""
-    embedded = model.get_input_embeddings()(rows.input_ids)
-    scenes = [scene for scene in rows.scenes if scene is not None]
-    if scenes:
-        visual = see(model, image_processor, scenes)
-        places = (rows.input_ids == model.config.image_token_id)[..., None].expand_as(embedded)
-        embedded = embedded.masked_scatter(places, visual.to(embedded.dtype))
-    states = model.model.language_model(
-        inputs_embeds=embedded,
-        position_ids=rows.positions,
-        attention_mask={"full_attention": rows.mask()},
-        use_cache=False,
-    ).last_hidden_state
-    asked = rows.targets != -100
-    return model.lm_head(states[asked]), rows.targets[asked], rows.weights[asked]

@@ -1,0 +1,106 @@
+"""The oracle: questions of the toy world, answered from what its detector sees.
+
+It understands the wordings of `ladder.world.questions` and no others. Where the picture doesn't
+allow an answer (two circles, but "where is the circle?") it says `unclear`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ladder.evaluation.judges import Question, only_picture
+from ladder.world.detect import SURE, Detection, Detections, detect
+from ladder.world.language import NUMBERS, PLACES
+from ladder.world.scenes import CELL_NAMES, COLORS, SHAPES, SIZES
+
+UNCLEAR = "unclear"
+COLOR, SHAPE = (f"(?:{'|'.join(words)})" for words in (COLORS, SHAPES))
+PLACE = {name: cell for cell, names in enumerate(PLACES) for name in names}
+WHERE = "|".join(sorted(PLACE, key=len, reverse=True))
+PLURAL = rf"(?P<shape>{SHAPE})(?:s|es)"
+THING = (
+    rf"the (?:(?:shape|object) at the (?P<place>{WHERE})"
+    rf"|(?:(?P<color>{COLOR}) )?(?:(?P<shape>{SHAPE})|one|shape|object))"
+)
+"""The ways in which an object is named."""
+
+
+class Oracle:
+    """Answers from the objects that are believed, as GenEval does."""
+
+    name = "oracle"
+    version = "1"
+    temperature = 0.0
+    prompt = "{question}"
+
+    def answer(self, questions: Sequence[Question]) -> list[str]:
+        """Raises ValueError for a question in other words."""
+        return [self._one(question) for question in questions]
+
+    def _one(self, question: Question) -> str:
+        text = question.text.strip().lower()
+        for pattern, reply in REPLIES.items():
+            if match := re.fullmatch(pattern, text):
+                found = detect(np.asarray(only_picture(question).convert("RGB")))
+                return reply(found, match.groupdict())
+        raise ValueError(f"the oracle knows the toy world's questions only, got {question.text!r}")
+
+
+def sure(found: Detections, asked: dict[str, str | None]) -> list[Detection]:
+    """The believed objects of the colour, shape and place that are named."""
+    place, color, shape = (asked.get(name) for name in ("place", "color", "shape"))
+    return [
+        thing
+        for thing in found.things
+        if thing.score > SURE
+        and color in (None, thing.color)
+        and shape in (None, thing.shape)
+        and (place is None or thing.cell == PLACE[place])
+    ]
+
+
+def exists(found: Detections, asked: dict[str, str | None]) -> str:
+    return "yes" if sure(found, asked) else "no"
+
+
+def count(found: Detections, asked: dict[str, str | None]) -> str:
+    number = len(sure(found, asked))
+    return NUMBERS[number] if number < len(NUMBERS) else str(number)
+
+
+def of_one(read: Callable[[Detection], str]) -> Callable[..., str]:
+    """What `read` says of the one object that is meant."""
+
+    def reply(found: Detections, asked: dict[str, str | None]) -> str:
+        things = sure(found, asked)
+        return read(things[0]) if len(things) == 1 else UNCLEAR
+
+    return reply
+
+
+def what_at(found: Detections, asked: dict[str, str | None]) -> str:
+    things = sure(found, asked)
+    if not things:
+        return "nothing"
+    thing = things[0]
+    return f"{thing.size} {thing.color} {thing.shape}"
+
+
+def background(found: Detections, asked: dict[str, str | None]) -> str:
+    return found.background or UNCLEAR
+
+
+REPLIES: dict[str, Callable[[Detections, dict[str, str | None]], str]] = {
+    rf"(?:is there|do you see|can you see) an? (?P<color>{COLOR}) (?P<shape>{SHAPE})\?": exists,
+    rf"how many (?:(?P<color>{COLOR}) )?(?:shapes|objects|{PLURAL}) are there\?": count,
+    rf"what color is {THING}\?": of_one(lambda thing: thing.color),
+    rf"what shape is {THING}\?": of_one(lambda thing: thing.shape),
+    rf"is {THING} {' or '.join(SIZES)}\?": of_one(lambda thing: thing.size),
+    rf"where is {THING}\?": of_one(lambda thing: CELL_NAMES[thing.cell]),
+    rf"what is at the (?P<place>{WHERE})\?": what_at,
+    r"what is the background\?": background,
+}
+"""By the wordings of a question."""
