@@ -29,7 +29,7 @@ def decide(parts: Path, out: Path, curation: Curation) -> None:
     scratch = out.with_suffix(".duckdb")
     scratch.unlink(missing_ok=True)
     with duckdb.connect(str(scratch)) as db:
-        db.execute(f"SET memory_limit = '{MEMORY}'; SET enable_progress_bar = false")
+        db.execute(f"SET memory_limit = '{MEMORY}'")
         db.execute(f"SET temp_directory = '{scratch}.tmp'")
         db.execute(
             f"""
