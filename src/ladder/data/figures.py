@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 
 import duckdb
-import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,11 +20,12 @@ ROWS = 50_000
 """Rows that a histogram is drawn from."""
 EXAMPLES = 4
 """Of each reason."""
+COLUMNS = 6
 
 
 @dataclass(frozen=True)
 class Example:
-    """A rejected record; `picture` is None where it can't be read."""
+    """A rejected record; `picture` is None where it could not be loaded."""
 
     reason: str
     key: str
@@ -127,24 +127,21 @@ def _loaded(
 
 
 def shown(found: list[Example]) -> Figure:
-    """A row of examples for each reason, with their captions."""
-    reasons = pd.unique(pd.Series([example.reason for example in found], dtype=object))
-    height = 1.9 * max(1, len(reasons))
-    figure = Figure(figsize=(2.2 * EXAMPLES, height), layout="constrained")
-    grid = figure.subplots(max(1, len(reasons)), EXAMPLES, squeeze=False)
+    """The examples, reason by reason, each with its caption or else its key."""
+    lines = max(1, -(-len(found) // COLUMNS))
+    figure = Figure(figsize=(1.8 * COLUMNS, 2.3 * lines), layout="constrained")
+    grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for line, reason in zip(grid, reasons, strict=False):
-        line[0].set_title(reason, loc="left", fontsize="small", fontweight="bold")
-        alike = [example for example in found if example.reason == reason]
-        for axes, example in zip(line, alike, strict=False):
-            if example.picture is None:
-                axes.text(0.5, 0.5, "can't be read", ha="center", va="center", fontsize="small")
-            else:
-                axes.imshow(example.picture)
-            text = shorten(example.caption or example.key, 48, placeholder="..")
-            axes.text(
-                0.5, -0.04, text, ha="center", va="top", fontsize=6, wrap=True,
-                transform=axes.transAxes, parse_math=False,
-            )  # fmt: skip
+    for axes, example in zip(grid.flat, found, strict=False):
+        axes.set_title(example.reason, fontsize="small")
+        if example.picture is None:
+            axes.text(0.5, 0.5, "not loaded", ha="center", va="center", fontsize="small")
+        else:
+            axes.imshow(example.picture)
+        text = fill(shorten(example.caption or example.key, 60, placeholder=".."), 30)
+        axes.text(
+            0.5, -0.05, text, ha="center", va="top", fontsize=6, transform=axes.transAxes,
+            parse_math=False,
+        )  # fmt: skip
     return figure
