@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data import test_curate
 
-from ladder.config import Curation, World
+from ladder.config import World
 from ladder.data.curate import curate
 from ladder.data.samples import read_shards
 from ladder.data.sources import read_raw
@@ -28,7 +29,7 @@ WORLD = World(
     seed=7, t2i_samples=300, edit_samples=40, curated_samples=60, captions=3, shard_samples=128,
     faults=0.3,
 )  # fmt: skip
-CURATION = Curation(minimum_side=28, maximum_pixels=2**20, duplicates=True, evaluation_share=0.2)
+CURATION = dataclasses.replace(test_curate.CURATION, evaluation_share=0.2)
 SETS = ("finetune_t2i", "finetune_ti2i", "t2i", "ti2i")
 LIST = "text_and_image_to_image.json"
 
