@@ -1,7 +1,7 @@
 """What only a comparison of all records can tell: repetitions, benchmarks, the split.
 
 Queries of DuckDB over the parquet files that `ladder.data.examine` left. What does not fit into
-the allowed memory lies on disk, so that memory doesn't grow with the set.
+MEMORY lies on disk, in the folder of the parts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def decide(parts: Path, out: Path, curation: Curation) -> None:
     rejected). Of samples that are alike, the first one is kept, in the order of sets and records;
     across sets only what is held out is protected.
     """
-    scratch = out.with_suffix(".duckdb")
+    scratch = parts / "scratch.duckdb"
     scratch.unlink(missing_ok=True)
     with duckdb.connect(str(scratch)) as db:
         db.execute(f"SET memory_limit = '{MEMORY}'")

@@ -112,8 +112,8 @@ def fetch(prompts: PromptSet, folder: Path, sums: Mapping[str, str] | None = Non
     """Bring the files of a set into `folder`; returns a line about each.
 
     `sums` are hashes of files that have none pinned. Raises ValueError for a set without commit or
-    hashes, and for a file with another hash, which is removed; ConnectionError where the home is
-    out of reach, with what is to be placed where.
+    hashes, and for a file with another hash (one that was there stays); ConnectionError where the
+    home is out of reach, with what is to be placed where.
     """
     sums = sums or {}
     for path in {*sums} & {*prompts.files}:
@@ -137,10 +137,8 @@ def fetch_file(url: str, path: Path, sha256: str) -> str:
     """Bring one file to `path`, unless it is there; returns what was done."""
     if path.is_file():
         if (found := hash_of(path)) != sha256:
-            path.unlink()
-            raise ValueError(
-                f"{path} must have SHA-256 {sha256}, got {found}: removed, fetch it again"
-            )
+            rule = f"{path} must have SHA-256 {sha256}, got {found}"
+            raise ValueError(f"{rule}: move it away and fetch it again")
         return f"{path}: already there, its hash is right"
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
