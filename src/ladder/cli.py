@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RAW, CURATED, ENCODED = Path("data/raw"), Path("data/curated"), Path("data/encoded")
 """Where the data stand, from the root of the repository."""
+PARTS = ("autoencoder", "mllm_base", "mllm", "generator_base", "generator")
+"""Of the foundations, each after those that it needs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +97,8 @@ def foundations(config: Config, options: argparse.Namespace) -> None:
         from ladder.foundations import mllm_base as part
     elif options.part == "mllm":
         from ladder.foundations import mllm as part
+    elif options.part == "generator_base":
+        from ladder.foundations import generator_base as part
     else:
         from ladder.foundations import generator as part
     part.main(config)
@@ -144,7 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add_stage(verbs, world)
     add_stage(verbs, curate)
-    add_stage(verbs, foundations, part=("autoencoder", "mllm_base", "mllm", "generator"))
+    add_stage(verbs, foundations, part=PARTS)
     add_stage(verbs, examine)
     add_stage(verbs, encode)
     verb = add_stage(verbs, train, stage=("t2i", "ti2i", "finetune"))

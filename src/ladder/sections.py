@@ -118,6 +118,8 @@ class Foundations:
     """The toy MLLM before its tuning: a folder."""
     generator: str
     """Sana with its autoencoder in the layout of diffusers: a folder or a hub id."""
+    generator_base: str
+    """The toy Sana before its tuning, without autoencoder: a folder."""
     dtype: Dtype
     """In which the frozen parts compute."""
     seed: int
@@ -126,18 +128,23 @@ class Foundations:
     """Steps of training the toy autoencoder."""
     vision_steps: int
     """Steps of training the toy MLLM's vision tower."""
-    base_steps: int
+    mllm_base_steps: int
     """Steps of training the toy MLLM's base."""
+    mllm_found_steps: int
+    """Steps of training it further, with more to be found by what it is."""
     mllm_steps: int
     """Steps of tuning it."""
+    generator_base_steps: int
+    """Steps of training the toy generator's base."""
     generator_steps: int
-    """Steps of training the toy generator."""
+    """Steps of tuning it."""
 
     def __post_init__(self) -> None:
-        named(self, "mllm", "mllm_base", "generator")
+        named(self, "mllm", "mllm_base", "generator", "generator_base")
         at_least(self, 0, "seed")
-        steps = ("autoencoder_steps", "vision_steps", "base_steps", "mllm_steps", "generator_steps")
-        at_least(self, 1, *steps)
+        at_least(self, 1, "autoencoder_steps", "vision_steps")
+        at_least(self, 1, "mllm_base_steps", "mllm_found_steps", "mllm_steps")
+        at_least(self, 1, "generator_base_steps", "generator_steps")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,17 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from ladder.foundations import conversations
-from ladder.foundations.conversations import BASE, CHANGED, REPLY, TUNED, Rows, Turn, draw_rows
-from ladder.foundations.mllm_base import MERGE, PATCH, answer_logits
+from ladder.foundations.conversations import (
+    BASE,
+    CHANGED,
+    FOUND,
+    REPLY,
+    TUNED,
+    Rows,
+    Turn,
+    draw_rows,
+)
+from ladder.foundations.mllm_base import MERGE, PATCH, hidden_states
 from ladder.foundations.tokenizer import SYSTEMS
 from ladder.world import forms
 from ladder.world.language import grid
@@ -69,9 +78,12 @@ def test_a_packed_turn_has_the_logits_of_the_same_turn_alone(
     chosen = first_of_each_kind(rows, tokenizer)
     some = Rows(
         rows.input_ids[chosen], rows.positions[:, chosen], rows.turns[chosen],
-        rows.targets[chosen], rows.weights[chosen], [rows.scenes[i] for i in chosen],
+        rows.targets[chosen], rows.weights[chosen], rows.forms[chosen],
+        [rows.scenes[i] for i in chosen],
     )  # fmt: skip
-    packed, _, _ = answer_logits(model, image_processor, some)
+    states = hidden_states(model, image_processor, some)
+    assert len(states) == len(model.model.language_model.layers) + 1
+    packed = model.lm_head(states[-1][some.targets != -100])
     assert packed.std() > 0.1
     where = (some.targets != -100).nonzero()
     for index in range(len(chosen)):
@@ -130,7 +142,11 @@ def test_targets_of_a_form_stand_at_its_fields(rows: Rows, tokenizer):
     filled = identical = 0
     for index, own, words, answer in turns(rows, tokenizer):
         if not answer.startswith("<|vision_start|>"):
+            assert not rows.forms[index, own].any()
             continue
+        assert rows.forms[index, own].nonzero().flatten().tolist() == [
+            *range(len(own) - len(forms.FORM), len(own))
+        ]
         assert answer == "<|vision_start|> " + " ".join(forms.FORM)
         fields = rows.targets[index, own[-len(forms.FORM) :]]
         assert (rows.targets[index, own[: -len(forms.FORM)]] == -100).all()
@@ -206,7 +222,7 @@ def test_one_seed_gives_the_same_rows(rows: Rows, tokenizer):
     assert again.scenes == rows.scenes
 
 
-@pytest.mark.parametrize("mix", [BASE, TUNED])
+@pytest.mark.parametrize("mix", [BASE, FOUND, TUNED])
 def test_rows_and_questions_come_as_often_as_the_mix_says(tokenizer, mix):
     rows = draw_rows(np.random.default_rng(4), tokenizer, mix, 200, LENGTH)
     pictures = np.mean([scene is not None for scene in rows.scenes])

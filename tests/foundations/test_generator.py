@@ -1,4 +1,4 @@
-"""The toy Sana: its stage leaves the autoencoder alone and saves a pipeline that draws."""
+"""The toy Sana: its stages leave the autoencoder alone and end in a pipeline that draws."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import torch
 from diffusers import AutoencoderDC, SanaPipeline
 from tests.foundations.conftest import SMALL_TOKENIZER
 
-from ladder.foundations import generator
+from ladder.foundations import generator, generator_base
 from ladder.foundations.autoencoder import CONFIG
-from ladder.foundations.generator import Pool, encode, read, with_start
+from ladder.foundations.generator_base import BASE, DROPPED, Mix, Pool, encode, read, with_start
+from ladder.foundations.tokenizer import train_tokenizer
+from ladder.world import forms
 from ladder.world.render import render
-from ladder.world.scenes import draw_scene
+from ladder.world.scenes import SHAPES, Scene, draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +32,10 @@ def vae() -> AutoencoderDC:
 def small():
     """The stage with 24 scenes in the pool and batches of 4."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generator, "POOL", 24)
-        patch.setattr(generator, "BATCH", 4)
-        patch.setattr(generator, "DENSE_BATCH", 2)
-        patch.setattr(generator, "train_tokenizer", SMALL_TOKENIZER)
+        patch.setattr(generator_base, "POOL", 24)
+        patch.setattr(generator_base, "BATCH", 4)
+        patch.setattr(generator_base, "LONG_BATCH", 2)
+        patch.setattr(generator_base, "train_tokenizer", SMALL_TOKENIZER)
         yield
 
 
@@ -43,11 +45,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def folder(small, vae: AutoencoderDC, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline after two steps; beside it a copy of the autoencoder as it was before."""
+    """The pipeline after two steps of each training; beside it the autoencoder from before."""
     folder = tmp_path_factory.mktemp("sana")
     for name in ("vae", "vae_before"):
         vae.save_pretrained(folder / name)
-    generator.train(2, 0, folder)
+    base = folder.parent / "sana-base"
+    generator_base.train(2, 0, folder / "vae", base)
+    generator.tune(base, 2, 0, folder)
     return folder
 
 
@@ -110,7 +114,7 @@ def test_batches_are_short_or_dense(pool: Pool):
     rng = np.random.default_rng(2)
     dense, dropped, total = 0, 0, 0
     for _ in range(150):
-        latents, texts = pool.draw(rng)
+        latents, texts = pool.draw(rng, BASE)
         assert len(latents) == len(texts)
         assert len(texts) in (2, 4)
         said = [text for text in texts if text]
@@ -123,8 +127,39 @@ def test_batches_are_short_or_dense(pool: Pool):
             (index,) = (pool.latents == latent).flatten(1).all(1).nonzero().flatten()[:1].tolist()
             if text and len(texts) == 2:
                 assert all(thing.shape in text for thing in pool.scenes[index].things)
-    assert abs(dense / 150 - generator.DENSE_SHARE) < 0.2
-    assert abs(dropped / total - generator.DROPPED) < 0.07
+    assert abs(dense / 150 - BASE.dense) < 0.2
+    assert abs(dropped / total - DROPPED) < 0.07
+
+
+def test_forms_tell_what_is_asked_or_what_is_seen(pool: Pool):
+    """Word for word a form, in which one part is left open or empty."""
+    rng = np.random.default_rng(3)
+    asked_for = 0
+    for _ in range(40):
+        latents, texts = pool.draw(rng, Mix(dense=0.0, forms=1.0))
+        assert len(texts) == 2
+        for latent, text in zip(latents, texts, strict=True):
+            if not text:
+                continue
+            words = tuple(text.split())
+            assert len(words) == len(forms.FORM)
+            asked, seen = words[: forms.ASKED], words[forms.ASKED :]
+            if seen in (forms.OPEN_SEEN, forms.EMPTY_SEEN):
+                asked_for += 1
+                assert asked[3] in SHAPES
+                continue
+            assert asked in (forms.OPEN_ASKED, forms.EMPTY_ASKED)
+            same = (pool.latents == latent).flatten(1).all(1).nonzero().flatten().tolist()
+            assert seen in {forms.seen(pool.scenes[i]) for i in same}
+    assert 10 < asked_for < 60
+
+
+def test_a_form_is_a_token_a_field():
+    """So that each query of a ladder has its counterpart among the words that Sana knows."""
+    tokenizer = with_start(train_tokenizer(0, texts=800))
+    for scene in (Scene(()), draw_scene(np.random.default_rng(0), 5)):
+        for text in (forms.text(forms.FORM), forms.text(forms.EMPTY_ASKED + forms.seen(scene))):
+            assert len(tokenizer(text).input_ids) == 1 + len(forms.FORM)
 
 
 def test_an_empty_caption_is_a_start_token():
@@ -141,7 +176,7 @@ def test_an_empty_caption_is_a_start_token():
 def test_padding_changes_no_state():
     tokenizer = with_start(SMALL_TOKENIZER(0))
     torch.manual_seed(0)
-    encoder, _ = generator.build(tokenizer)
+    encoder, _ = generator_base.build(tokenizer)
     short, long = "a red star", "a small red star at the top left, a circle at the bottom"
     with torch.no_grad():
         states, mask = read(tokenizer, encoder.eval(), [short, long])
@@ -153,8 +188,8 @@ def test_padding_changes_no_state():
 def test_a_fresh_generator_predicts_nothing():
     """Its last layer is zero, so that training begins at a velocity of 0."""
     tokenizer = with_start(SMALL_TOKENIZER(0))
-    _, transformer = generator.build(tokenizer)
-    noise, states = torch.randn(2, 32, 3, 3), torch.randn(2, 5, generator.CAPTION_WIDTH)
+    _, transformer = generator_base.build(tokenizer)
+    noise, states = torch.randn(2, 32, 3, 3), torch.randn(2, 5, generator_base.CAPTION_WIDTH)
     with torch.no_grad():
         velocity = transformer(noise, states, torch.tensor([10.0, 900.0])).sample
     assert velocity.shape == noise.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcess
 
 from ladder.evaluation.exam import evaluation_questions
 from ladder.evaluation.understanding import answers, is_right
-from ladder.foundations import mllm, mllm_base
+from ladder.foundations import generator_base, mllm, mllm_base
+from ladder.foundations.conversations import TUNED, draw_rows
 from ladder.foundations.mllm_base import MERGE, PATCH
+from ladder.model.rungs import layer_indices
 from ladder.model.understanding import Understanding
 from ladder.world.render import render
 from ladder.world.scenes import GRID, Scene, Thing, draw_scene
@@ -28,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(mllm_base, "BATCH", 3)
         patch.setattr(mllm_base, "VISION_BATCH", 2)
         patch.setattr(mllm_base, "train_tokenizer", SMALL_TOKENIZER)
-        mllm_base.train(vision_steps=2, steps=2, seed=0, folder=base)
+        mllm_base.train((2, 2, 2), seed=0, folder=base)
         mllm.tune(base, steps=2, seed=0, folder=folder)
     return folder
 
@@ -90,6 +93,38 @@ def test_training_moves_every_weight(folder: Path):
     ]
     assert same == []
     assert all(weight.isfinite().all() for weight in trained.values())
+
+
+def test_an_exit_teaches_the_layers_below_it(tokenizer, model):
+    """The early loss reaches the layers up to the exit, and is that of the forms alone."""
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=PATCH, merge_size=MERGE, size={"shortest_edge": 96**2, "longest_edge": 96**2}
+    )
+    rows = draw_rows(np.random.default_rng(0), tokenizer, TUNED, 4, 224)
+    states = mllm_base.hidden_states(model, processor, rows)
+    early = rows.forms & (rows.targets != -100)
+    assert 0 < early.sum() < (rows.targets != -100).sum()
+    language = model.model.language_model
+    loss, right = mllm_base.answer_loss(model, language.norm(states[3]), rows, early)
+    model.zero_grad()
+    loss.backward()
+    touched = [
+        any(weight.grad is not None for weight in layer.parameters()) for layer in language.layers
+    ]
+    model.zero_grad()
+    assert touched == [True] * 3 + [False] * (len(touched) - 3)
+    assert 0 <= right <= 1
+    other = rows.targets.masked_fill(~rows.forms, -100)
+    alone = replace(rows, targets=other)
+    expected, _ = mllm_base.answer_loss(model, language.norm(states[3]), alone, other != -100)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_exits_are_layers_that_the_ladder_reads(understanding: Understanding):
+    """The deepest of them, and never the last one, which is taught anyway."""
+    read = layer_indices("last_n", generator_base.BLOCKS, understanding.depth).layers
+    assert {*mllm.EXITS} <= {*read}
+    assert max(mllm.EXITS) == understanding.depth - 1
 
 
 def test_labels_say_what_stands_in_each_cell():

@@ -33,20 +33,32 @@ class Mix:
 
     rows: dict[str, float]
     """Share of rows about changing a picture, about a picture, and about a caption."""
+    edits: dict[str, int]
+    """How often each kind of edit is drawn: those that change several cells need more practice."""
     questions: dict[str, int]
     """How often each kind of question is drawn."""
 
 
-BASE = Mix({"edits": 0.5, "questions": 0.2, "captions": 0.3}, dict.fromkeys(questions.KINDS, 1))
-TUNED = Mix(
-    {"edits": 0.38, "questions": 0.42, "captions": 0.2},
-    BASE.questions | {"exists": 2, "color": 2, "shape": 2, "where": 2},
-)
-"""More of what is found by what it is: that is learned later than what is found by its place."""
 EDIT_KINDS = {
     "recolor": 2, "replace": 1, "remove": 3, "add": 1, "move": 4, "background": 1, "swap": 4,
 }  # fmt: skip
-"""How often each kind of edit is drawn: those that change several cells need more practice."""
+BASE = Mix(
+    rows={"edits": 0.5, "questions": 0.2, "captions": 0.3},
+    edits=EDIT_KINDS,
+    questions=dict.fromkeys(questions.KINDS, 1),
+)
+FOUND = Mix(
+    rows={"edits": 0.38, "questions": 0.42, "captions": 0.2},
+    edits=EDIT_KINDS,
+    questions=BASE.questions | {"exists": 2, "color": 2, "shape": 2, "where": 2},
+)
+"""More of what is found by what it is: that is learned later than what is found by its place."""
+TUNED = Mix(
+    rows={"edits": 0.5, "questions": 0.27, "captions": 0.23},
+    edits=EDIT_KINDS | {"recolor": 3, "replace": 3},
+    questions=BASE.questions | {"count_shape": 4, "count_color": 2},
+)
+"""More of what is still wrong after that."""
 UNCHANGED = 0.1
 """Share of turns about edits without an instruction."""
 FORMS = 0.6
@@ -62,7 +74,8 @@ class Rows:
     """Packed rows; B rows of L tokens.
 
     `targets` holds the token that each position must predict, -100 where nothing is asked;
-    `weights` its share in the loss; `turns` numbers the turns (0: the shared beginning).
+    `weights` its share in the loss; `turns` numbers the turns (0: the shared beginning); `forms`
+    tells which positions are fields of a form.
     """
 
     input_ids: torch.Tensor
@@ -70,6 +83,7 @@ class Rows:
     turns: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
+    forms: torch.Tensor
     scenes: list[Scene | None]
 
     def mask(self) -> torch.Tensor:
@@ -87,7 +101,7 @@ def draw_rows(
     packed = [_pack(rng, tokenizer, mix, str(kind), length) for kind in kinds]
     stack = {
         name: torch.from_numpy(np.stack([row[name] for row, _ in packed]))
-        for name in ("input_ids", "positions", "turns", "targets", "weights")
+        for name in ("input_ids", "positions", "turns", "targets", "weights", "forms")
     }
     stack["positions"] = stack["positions"].transpose(0, 1)
     return Rows(**stack, scenes=[scene for _, scene in packed])
@@ -107,6 +121,8 @@ class Turn:
     tokens: list[int]
     targets: list[int]
     weights: list[float]
+    fields: int = 0
+    """How many tokens at the end are fields of a form."""
 
     @classmethod
     def of_words(cls, tokenizer: PreTrainedTokenizerBase, words: str, answer: str) -> Turn:
@@ -137,7 +153,10 @@ class Turn:
             for field in fields
         ]
         weights = [weight * len(form) ** -0.5 for weight in weights]
-        return cls(asked + form, [-100] * len(asked) + targets, [0.0] * len(asked) + weights)
+        silent = len(asked)
+        return cls(
+            asked + form, [-100] * silent + targets, [0.0] * silent + weights, fields=len(form)
+        )
 
 
 def _turns(
@@ -154,17 +173,24 @@ def _turns(
             question = questions.draw_question(rng, scene, choose(rng, kinds))
             if question:
                 yield Turn.of_words(tokenizer, question.text, question.answer)
-    say = _change if kind == "edits" else _caption
     while True:
-        yield say(rng, tokenizer, scene)
+        if kind == "edits":
+            yield _change(rng, tokenizer, mix.edits, scene)
+        else:
+            yield _caption(rng, tokenizer)
 
 
-def _change(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, scene: Scene) -> Turn:
+def _change(
+    rng: np.random.Generator,
+    tokenizer: PreTrainedTokenizerBase,
+    often: dict[str, int],
+    scene: Scene,
+) -> Turn:
     """What a picture shows after an edit, or, without an instruction, what it shows now."""
     words, after = "", scene
     if rng.random() > UNCHANGED:
-        possible = [k for k in EDIT_KINDS if k != "swap" or len(scene.things) > 1]
-        kind = choose(rng, [k for k in possible for _ in range(EDIT_KINDS[k])])
+        possible = [k for k in often if k != "swap" or len(scene.things) > 1]
+        kind = choose(rng, [k for k in possible for _ in range(often[k])])
         edit = edits.draw_edit(rng, 1, kind, scene)
         words, after = edit.instructions[0], edit.after
     if rng.random() > FORMS:
@@ -175,7 +201,7 @@ def _change(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, scene:
     return Turn.of_form(tokenizer, words, (*unasked, *fields), [0.0] * forms.ASKED + weights)
 
 
-def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, _: None) -> Turn:
+def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase) -> Turn:
     """What a caption means, in words or in a form with the scene that it was said of."""
     captioned = draws.draw_captioned(rng, 1)
     (caption,) = captioned.captions
@@ -199,6 +225,7 @@ def _pack(
     start = tokenizer(beginning(ASSIST if kind == "questions" else DESCRIBE, scene is not None))
     ids = list(start.input_ids)
     targets, weights, turns = [-100] * len(ids), [0.0] * len(ids), [0] * len(ids)
+    fields = [False] * len(ids)
     columns = [_beginning_positions(ids, tokenizer, scene is not None)]
     first = int(columns[0].max()) + 1
     for number, turn in enumerate(_turns(rng, tokenizer, mix, kind, scene), start=1):
@@ -208,6 +235,7 @@ def _pack(
         targets += turn.targets
         weights += turn.weights
         turns += [number] * len(turn.tokens)
+        fields += [False] * (len(turn.tokens) - turn.fields) + [True] * turn.fields
         columns.append(np.tile(first + np.arange(len(turn.tokens)), (3, 1)))
     padding = length - len(ids)
     columns.append(np.zeros((3, padding), int))
@@ -217,6 +245,7 @@ def _pack(
         "turns": np.array(turns + [-1] * padding),
         "targets": np.array(targets + [-100] * padding),
         "weights": np.array(weights + [0.0] * padding, np.float32),
+        "forms": np.array(fields + [False] * padding),
     }, scene
 
 

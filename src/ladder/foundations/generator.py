@@ -1,8 +1,8 @@
-"""The toy Sana: a `SanaTransformer2DModel` with a small Gemma2 text encoder, trained jointly.
+"""The toy Sana: the base of `ladder.foundations.generator_base`, tuned on the words of the MLLM.
 
-It learns to draw what literal captions say, by rectified flow on latents encoded once. Training
-times are moved towards noise, because with one latent a cell, places are decided while hardly
-anything can be seen yet. Saved as a complete `SanaPipeline` folder, it draws without any MLLM.
+Sana was trained on captions that MLLMs wrote. This one, too, learns to draw from the words in which
+the toy MLLM tells what is to be seen: the filled forms of `ladder.world.forms`. Saved as a complete
+`SanaPipeline` folder, it draws without any MLLM.
 """
 
 from __future__ import annotations
@@ -18,196 +18,40 @@ from diffusers import (
     SanaPipeline,
     SanaTransformer2DModel,
 )
-from tokenizers.processors import TemplateProcessing
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import trange
-from transformers import Gemma2Config, Gemma2Model, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, Gemma2Model
 
 from ladder.config import Config
-from ladder.foundations.autoencoder import CONFIG as AUTOENCODER
-from ladder.foundations.autoencoder import to_tensor
-from ladder.foundations.optimizers import muon_and_adamw, trapezoid
-from ladder.foundations.tokenizer import train_tokenizer
-from ladder.world import language
-from ladder.world.draws import SCENE_KINDS, draw_caption, draw_kind
-from ladder.world.render import render
-from ladder.world.scenes import GRID, Scene
+from ladder.foundations.generator_base import SHIFT, Mix, save, train_drawing
 
 log = logging.getLogger(__name__)
 
-BLOCKS, HEADS, HEAD_DIM = 6, 6, 32
-CAPTION_WIDTH, CAPTION_LAYERS = 128, 3
-POOL = 24_000
-"""Scenes encoded once and shown again and again, each time under another caption."""
-BATCH, DENSE_BATCH = 128, 96
-"""Of literal captions, and of dense ones, which are longer."""
-DENSE_SHARE = 0.4
-"""Share of batches with dense captions."""
-SHIFT = 3.0
-"""Training times s become SHIFT s / (1 + (SHIFT - 1) s): more of them are close to noise."""
-DROPPED = 0.1
-"""Share of captions left out, for guidance."""
-EMA = 0.998
-POSITIONS = 32
-"""Over so many positions the 3 x 3 latents are spread: as many as Sana has at 1024 px. Neighbours
-at distance 1 look so alike that 3,000 steps didn't teach what "at the top left" means."""
+TUNED = Mix(dense=0.2, forms=0.5)
 
 
 def main(config: Config) -> None:
-    """The stage: train and save the pipeline around the autoencoder that is there already."""
+    """The stage: tune the base and save the pipeline around the autoencoder that is there."""
     toy = config.foundations
-    train(toy.generator_steps, toy.seed, Path(toy.generator))
+    tune(Path(toy.generator_base), toy.generator_steps, toy.seed, Path(toy.generator))
 
 
-def train(steps: int, seed: int, folder: Path) -> None:
-    """Train text encoder and transformer for the autoencoder in `folder`; save the pipeline."""
+def tune(base: Path, steps: int, seed: int, folder: Path) -> None:
+    """Go on training the base for the autoencoder in `folder`, and complete the pipeline there."""
     torch.manual_seed(seed)
-    rng = np.random.default_rng([seed, 30])
+    tokenizer = AutoTokenizer.from_pretrained(base / "tokenizer")
+    encoder = Gemma2Model.from_pretrained(
+        base / "text_encoder", dtype=torch.float32, attn_implementation="eager"
+    )
+    transformer = SanaTransformer2DModel.from_pretrained(
+        base, subfolder="transformer", torch_dtype=torch.float32
+    )
     vae = AutoencoderDC.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
-    tokenizer = with_start(train_tokenizer(seed))
-    encoder, transformer = build(tokenizer)
-    averaged = torch.optim.swa_utils.AveragedModel(
-        torch.nn.ModuleList([encoder, transformer]),
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA),
-    )
-    pool = Pool(rng, vae)
-    optimizer = muon_and_adamw(
-        [*encoder.named_parameters(), *transformer.named_parameters()], 0.02, 2e-3
-    )
-    progress = trange(steps, desc="generator", mininterval=5)
-    mean_loss = 0.0
-    for step in progress:
-        trapezoid(optimizer, step, steps)
-        clean, texts = pool.draw(rng)
-        noise = torch.randn_like(clean)
-        s = torch.rand(len(clean))
-        s = SHIFT * s / (1 + (SHIFT - 1) * s)
-        noisy = torch.lerp(clean, noise, s[:, None, None, None])
-        with sdpa_kernel(SDPBackend.MATH):
-            states, mask = read(tokenizer, encoder, texts)
-            velocity = transformer(noisy, states, s * 1000, encoder_attention_mask=mask).sample
-        loss = (velocity - (noise - clean)).square().mean()
-        optimizer.step_on(loss)
-        averaged.update_parameters(torch.nn.ModuleList([encoder, transformer]))
-        mean_loss = loss.item() if step == 0 else 0.98 * mean_loss + 0.02 * loss.item()
-        if step % 25 == 0 or step == steps - 1:
-            progress.set_postfix(loss=f"{mean_loss:.4f}")
-    encoder, transformer = averaged.module
+    rng = np.random.default_rng([seed, 31])
+    drawer = train_drawing((encoder, transformer), tokenizer, vae, TUNED, rng, steps)
+    save(drawer, tokenizer, folder)
     scheduler = DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT
     )
     # Part by part, since the autoencoder in the folder is the product of another stage.
-    encoder.to(torch.bfloat16).save_pretrained(folder / "text_encoder")
-    transformer.to(torch.bfloat16).save_pretrained(folder / "transformer")
-    tokenizer.save_pretrained(folder / "tokenizer")
     scheduler.save_pretrained(folder / "scheduler")
-    SanaPipeline(tokenizer, encoder, vae, transformer, scheduler).save_config(folder)
+    SanaPipeline(tokenizer, drawer[0], vae, drawer[1], scheduler).save_config(folder)
     log.info("saved the generator to %s", folder)
-
-
-def with_start(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """The tokenizer with a start token, which an empty caption consists of (as Gemma's has)."""
-    start = "<|im_start|>"
-    backend = tokenizer.backend_tokenizer
-    backend.post_processor = TemplateProcessing(
-        single=f"{start} $A", special_tokens=[(start, tokenizer.convert_tokens_to_ids(start))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token=start,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        padding_side="right",
-    )
-
-
-def build(tokenizer: PreTrainedTokenizerFast) -> tuple[Gemma2Model, SanaTransformer2DModel]:
-    encoder = Gemma2Model._from_config(
-        Gemma2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=CAPTION_WIDTH,
-            intermediate_size=352,
-            num_hidden_layers=CAPTION_LAYERS,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=32,
-            query_pre_attn_scalar=32,
-            sliding_window=512,
-            max_position_embeddings=1024,
-            initializer_range=0.05,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        ),
-        attn_implementation="eager",
-    )
-    channels = AUTOENCODER["latent_channels"]
-    transformer = SanaTransformer2DModel(
-        in_channels=channels,
-        out_channels=channels,
-        num_attention_heads=HEADS,
-        attention_head_dim=HEAD_DIM,
-        num_layers=BLOCKS,
-        num_cross_attention_heads=HEADS,
-        cross_attention_head_dim=HEAD_DIM,
-        cross_attention_dim=HEADS * HEAD_DIM,
-        caption_channels=CAPTION_WIDTH,
-        mlp_ratio=2.5,
-        sample_size=GRID,
-        patch_size=1,
-        interpolation_scale=GRID / POSITIONS,
-    )
-    torch.nn.init.zeros_(transformer.proj_out.weight)
-    return encoder, transformer
-
-
-class Pool:
-    """Scenes with their latents, encoded once and drawn each time under another caption.
-
-    A batch is either literal (short captions) or dense (long ones), which saves padding.
-    """
-
-    def __init__(self, rng: np.random.Generator, vae: AutoencoderDC) -> None:
-        kinds = rng.choice([*SCENE_KINDS], size=POOL, p=[*SCENE_KINDS.values()])
-        self.kinds = [str(kind) for kind in kinds]
-        self.scenes = [draw_kind(rng, kind) for kind in self.kinds]
-        self.latents = encode(vae, self.scenes)
-        self.short = np.array([i for i, kind in enumerate(self.kinds) if kind != "mixture"])
-
-    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
-        """Latents (B, C, h, w) and captions, some of them dropped."""
-        dense = rng.random() < DENSE_SHARE
-        size = DENSE_BATCH if dense else BATCH
-        chosen = rng.integers(POOL, size=size) if dense else rng.choice(self.short, size)
-        texts = []
-        for i in chosen:
-            say = language.dense(rng, self.scenes[i]).text if dense else self._literal(rng, i)
-            texts.append("" if rng.random() < DROPPED else say)
-        return self.latents[chosen], texts
-
-    def _literal(self, rng: np.random.Generator, i: int | np.integer) -> str:
-        """A short caption that needs no thought: the text encoder is too small for more."""
-        while True:
-            caption = draw_caption(rng, self.scenes[i], self.kinds[i])
-            if caption.tag not in ("thought", "dense"):
-                return caption.text
-
-
-@torch.no_grad()
-def encode(vae: AutoencoderDC, scenes: list[Scene], batch: int = 100) -> torch.Tensor:
-    """Scaled latents (len(scenes), C, h, w) of rendered scenes."""
-    vae = vae.to(memory_format=torch.channels_last)
-    parts = []
-    for start in trange(0, len(scenes), batch, desc="latents", mininterval=5):
-        pictures = np.stack([render(scene) for scene in scenes[start : start + batch]])
-        parts.append(vae.encode(to_tensor(pictures)).latent.contiguous())
-    return torch.cat(parts) * vae.config.scaling_factor
-
-
-def read(
-    tokenizer: PreTrainedTokenizerFast, encoder: Gemma2Model, texts: list[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """States (B, T, D) and mask (B, T) of captions."""
-    tokens = tokenizer(texts, padding=True, return_tensors="pt")
-    states = encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-    return states, tokens.attention_mask

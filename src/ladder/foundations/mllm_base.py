@@ -2,7 +2,9 @@
 
 First the vision tower learns to name what each visual token shows (dense labels, a minute); then
 the whole model learns to describe pictures, to answer questions, to foresee edits and to say
-plainly what a caption means. Loss is taken on answers only. One visual token is one grid cell.
+plainly what a caption means. What is found by its place (what is at the north?) is learned first,
+what is found by what it is (where is the star?) last; a second part of the training therefore asks
+more for the latter. Loss is taken on answers only. One visual token is one grid cell.
 `ladder.foundations.mllm` goes on from here.
 """
 
@@ -10,12 +12,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 from tqdm import trange
 from transformers import (
     PreTrainedTokenizerBase,
@@ -25,7 +29,7 @@ from transformers import (
 )
 
 from ladder.config import Config
-from ladder.foundations.conversations import BASE, Mix, Rows, draw_rows
+from ladder.foundations.conversations import BASE, FOUND, Mix, Rows, draw_rows
 from ladder.foundations.optimizers import muon_and_adamw, trapezoid
 from ladder.foundations.tokenizer import train_tokenizer
 from ladder.world.render import SIDE, render
@@ -48,11 +52,15 @@ it stands can hardly be found by a word like `northwest`."""
 def main(config: Config) -> None:
     """The stage: train and save to the folder that the configuration names."""
     toy = config.foundations
-    train(toy.vision_steps, toy.base_steps, toy.seed, Path(toy.mllm_base))
+    steps = (toy.vision_steps, toy.mllm_base_steps, toy.mllm_found_steps)
+    train(steps, toy.seed, Path(toy.mllm_base))
 
 
-def train(vision_steps: int, steps: int, seed: int, folder: Path) -> None:
-    """Train tokenizer, vision tower and MLLM; save all with the image processor to `folder`."""
+def train(steps: tuple[int, int, int], seed: int, folder: Path) -> None:
+    """Train tokenizer, vision tower and MLLM; save all with the image processor to `folder`.
+
+    `steps` of the vision tower, of the base mix, and of the one with more to be found.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 20])
     tokenizer = train_tokenizer(seed)
@@ -60,12 +68,33 @@ def train(vision_steps: int, steps: int, seed: int, folder: Path) -> None:
     image_processor = Qwen2VLImageProcessorPil(
         patch_size=PATCH, merge_size=MERGE, size={"shortest_edge": SIDE**2, "longest_edge": SIDE**2}
     )
+    vision_steps, base_steps, found_steps = steps
     train_vision(model, image_processor, rng, vision_steps)
-    train_conversation(model, tokenizer, image_processor, BASE, rng, steps)
+    train_conversation(model, tokenizer, image_processor, BASE, rng, base_steps)
+    save(model, tokenizer, image_processor, folder)
+    model, rng = load(folder), np.random.default_rng([seed, 21])
+    train_conversation(model, tokenizer, image_processor, FOUND, rng, found_steps)
+    save(model, tokenizer, image_processor, folder)
+    log.info("saved the base MLLM to %s", folder)
+
+
+def load(folder: Path) -> Qwen2_5_VLForConditionalGeneration:
+    """The model in `folder`, to be trained on."""
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+
+
+def save(
+    model: Qwen2_5_VLForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    image_processor: Qwen2VLImageProcessorPil,
+    folder: Path,
+) -> None:
+    """Write all that is needed to open the model, its weights in bfloat16."""
     tokenizer.save_pretrained(folder)
     image_processor.save_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(folder)
-    log.info("saved the base MLLM to %s", folder)
 
 
 def build(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:
@@ -169,8 +198,13 @@ def train_conversation(
     mix: Mix,
     rng: np.random.Generator,
     steps: int,
+    exits: Sequence[int] = (),
 ) -> None:
-    """Teach the whole model, vision tower included, what conversations of the mix say."""
+    """Teach the whole model, vision tower included, what conversations of the mix say.
+
+    The forms must also be filled in by the state after one of the layers `exits`, drawn anew at
+    each step.
+    """
     optimizer = muon_and_adamw([*model.named_parameters()], 0.015, 2e-3)
     if steps >= COMPILED and shutil.which("g++"):
         for layer in model.model.language_model.layers:
@@ -179,31 +213,55 @@ def train_conversation(
     for step in progress:
         trapezoid(optimizer, step, steps)
         rows = draw_rows(rng, tokenizer, mix, BATCH, ROW_LENGTH)
-        logits, targets, weights = answer_logits(model, image_processor, rows)
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        optimizer.step_on((losses * weights).sum() / weights.sum())
+        states = hidden_states(model, image_processor, rows)
+        asked = rows.targets != -100
+        loss, right = answer_loss(model, states[-1], rows, asked)
+        shown = {"loss": f"{loss:.4f}", "right": f"{right:.3f}"}
+        if exits and (early := asked & rows.forms).any():
+            layer = int(rng.choice(exits))
+            state = model.model.language_model.norm(states[layer])
+            early_loss, right = answer_loss(model, state, rows, early)
+            loss = loss + early_loss
+            shown |= {"layer": str(layer), "early": f"{right:.3f}"}
+        optimizer.step_on(loss)
         if step % 25 == 0 or step == steps - 1:
-            right = (logits.argmax(-1) == targets).float().mean()
-            progress.set_postfix(loss=f"{losses.mean().item():.4f}", right=f"{right:.3f}")
+            progress.set_postfix(shown)
 
 
-def answer_logits(
+def answer_loss(
+    model: Qwen2_5_VLForConditionalGeneration,
+    states: Float[Tensor, "B L D"],
+    rows: Rows,
+    asked: Bool[Tensor, "B L"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The weighted loss at the positions `asked`, and the share of them that are right."""
+    logits, targets, weights = (
+        model.lm_head(states[asked]),
+        rows.targets[asked],
+        rows.weights[asked],
+    )
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    right = (logits.argmax(-1) == targets).float().mean()
+    return (losses * weights).sum() / weights.sum(), right
+
+
+def hidden_states(
     model: Qwen2_5_VLForConditionalGeneration,
     image_processor: Qwen2VLImageProcessorPil,
     rows: Rows,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits (M, vocabulary) at the M answered positions, with their targets and weights (M,)."""
+) -> tuple[Float[Tensor, "B L D"], ...]:
+    """The embeddings of the rows, the states after each layer but the last, and, last, those
+    after the final norm."""
     embedded = model.get_input_embeddings()(rows.input_ids)
     scenes = [scene for scene in rows.scenes if scene is not None]
     if scenes:
         visual = see(model, image_processor, scenes)
         places = (rows.input_ids == model.config.image_token_id)[..., None].expand_as(embedded)
         embedded = embedded.masked_scatter(places, visual.to(embedded.dtype))
-    states = model.model.language_model(
+    return model.model.language_model(
         inputs_embeds=embedded,
         position_ids=rows.positions,
         attention_mask={"full_attention": rows.mask()},
         use_cache=False,
-    ).last_hidden_state
-    asked = rows.targets != -100
-    return model.lm_head(states[asked]), rows.targets[asked], rows.weights[asked]
+        output_hidden_states=True,
+    ).hidden_states
