@@ -99,7 +99,7 @@ def test_bad_settings(words: list[str], complaint: str, seen: list, capsys: pyte
         ["train", "t2v"],
         ["foundations", "unet"],
         ["curate", "--amr=last"],
-        ["generate"],
+        ["generate", "a star", "--seed", "many"],
         ["generate", "a star", "--steps", "0"],
         ["generate", "a star", "--grid", "many"],
         ["generate", "a star", "--arm", "last"],

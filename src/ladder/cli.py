@@ -145,7 +145,8 @@ def completion(options: argparse.Namespace) -> None:
     while waiting:
         for action in waiting.pop()._actions:
             if action.type is Path:
-                action.complete = shtab.DIRECTORY if action.metavar == "FOLDER" else shtab.FILE
+                folder = action.metavar in ("FOLDER", "RUN")
+                action.complete = shtab.DIRECTORY if folder else shtab.FILE
             elif isinstance(action, argparse._SubParsersAction):
                 waiting += action.choices.values()
     print(shtab.complete(parser, options.shell))
