@@ -217,6 +217,8 @@ def test_imports_go_one_way():
         "flow",
         "branches",
         "model",
+        "denoising",
+        "explanation",
         "pipeline",
         "published",
         "use",

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladder import benchmarks
+from ladder import benchmarks, use
 from ladder.exchange import export_published, import_published, score, verify_published
-from ladder.studies import bench, cell, compare, execute, plan, power, report, sweep
-from ladder.use import ask, edit, generate
+from ladder.studies import bench, cell, compare, execute, plan, power, report, sweep, watch
+from ladder.use import positive
 
 if TYPE_CHECKING:
     from ladder.config import Config
@@ -136,6 +136,22 @@ def evaluate(config: Config, options: argparse.Namespace) -> None:
     evaluate(config)
 
 
+def completion(options: argparse.Namespace) -> None:
+    """Print what completes this command's words in a shell: eval "$(ladder completion bash)"."""
+    import shtab
+
+    parser = build_parser()
+    waiting = [parser]
+    while waiting:
+        for action in waiting.pop()._actions:
+            if action.type is Path:
+                folder = action.metavar in ("FOLDER", "RUN")
+                action.complete = shtab.DIRECTORY if folder else shtab.FILE
+            elif isinstance(action, argparse._SubParsersAction):
+                waiting += action.choices.values()
+    print(shtab.complete(parser, options.shell))
+
+
 # ---- the words of the command line ----
 
 
@@ -207,18 +223,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="for cells and table")
     verb.add_argument("--jobs", type=positive, default=1, help="cells at a time (%(default)s)")
-
-    verb = add_verb(verbs, generate)
-    verb.add_argument("prompts", nargs="+", metavar="PROMPT")
-    add_sampling(verb)
-    verb = add_verb(verbs, edit)
-    verb.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    verb.add_argument("instruction", metavar="INSTRUCTION")
-    add_sampling(verb)
-    verb = add_verb(verbs, ask)
-    verb.add_argument("image", type=Path, metavar="IMAGE")
-    verb.add_argument("question", metavar="QUESTION")
-    add_model(verb)
+    verb = add_verb(verbs, watch)
+    verb.add_argument("folder", type=Path, metavar="RUN", help="such as runs/ladder-0")
+    verb.add_argument("--every", type=positive, default=2, help="seconds (%(default)s)")
+    verb.add_argument("--once", action="store_true", help="show it, and end")
+    use.add_verbs(lambda run: add_verb(verbs, run))
+    add_verb(verbs, completion).add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
 
 
@@ -247,34 +257,6 @@ def add_verb(
     verb = verbs.add_parser(run.__name__.replace("_", "-"), help=line, description=line)
     verb.set_defaults(run=run)
     return verb
-
-
-def add_sampling(verb: argparse.ArgumentParser) -> None:
-    """What `generate` and `edit` have in common."""
-    verb.add_argument("-o", "--output", type=Path, default=Path("out.png"), metavar="FILE")
-    verb.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
-    verb.add_argument("--steps", type=positive, help="evaluations of the generator")
-    verb.add_argument("--guidance", type=float, help="how strongly the text is followed")
-    verb.add_argument("--grid", type=positive, default=1, metavar="N", help="pictures a prompt")
-    add_model(verb)
-
-
-def add_model(verb: argparse.ArgumentParser) -> None:
-    """The folder of the ladder to use."""
-    verb.add_argument(
-        "--model",
-        type=Path,
-        metavar="FOLDER",
-        help="a trained ladder (the one that comes with the repository)",
-    )
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The command line's verbs about many runs: cells of arm and seed, comparisons, sweeps, reports.
+"""The command line's verbs about runs: cells of arm and seed, comparisons, sweeps, reports, and
+how far a run has come.
 
 Each imports what it needs when it runs, so that `ladder --help` answers at once.
 """
@@ -90,3 +91,10 @@ def plan(config: Config, options: argparse.Namespace) -> None:
 
     gpu = (options.devices, options.memory, options.speed, options.use)
     print("\n".join(plan(config, options.caption, *gpu)))
+
+
+def watch(options: argparse.Namespace) -> None:
+    """Show how far a run has come: loss, norm, skips, speed, time left."""
+    from ladder.training.watching import watch
+
+    watch(options.folder, options.every, options.once)
