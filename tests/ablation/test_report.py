@@ -13,7 +13,17 @@ from PIL import Image
 
 from ladder.ablation.report import report
 from ladder.ablation.study import Cell, Study, read_cells
-from ladder.ablation.tables import METRICS, caught_by_kind, cost, failures, monitors, scores
+from ladder.ablation.tables import (
+    METRICS,
+    PUBLISHED,
+    PUBLISHED_EDITS,
+    caught_by_kind,
+    cost,
+    failures,
+    monitors,
+    published,
+    scores,
+)
 from ladder.overlay import ConfigError
 
 STUDY = Study(
@@ -23,6 +33,7 @@ STUDY = Study(
     monitors=("faults_off", "faults_robust_5"),
     monitor_seeds=(1,),
 )
+ASKED = ("dpg_toy", "tiif_toy.short", "tiif_toy.long")
 EFFECT = {"ladder": 0.3, "same": 0.0, "last": 0.0, "faults_off": -0.1, "faults_robust_5": 0.0}
 
 
@@ -40,6 +51,11 @@ def write_cell(folder: Path, arm: str, seed: int) -> None:
         for metric in METRICS
         for number in range(30)
     ]
+    for metric, group in [(metric, "all") for metric in ASKED] + [
+        ("imgedit_toy", kind) for kind in PUBLISHED_EDITS
+    ]:
+        grade = {"metric": metric, "group": group, "prompt": "an edit"}
+        rows += [grade | {"number": n, "score": n + EFFECT[arm]} for n in (0, 1)]
     pd.DataFrame(rows).to_csv(folder / f"{arm}-{seed}.csv", index=False)
     config = {"evaluation": {"seed": 0}, "sampling": {"steps": 20}}
     (folder / f"{arm}-{seed}.json").write_text(json.dumps({"config": config}))
@@ -125,6 +141,16 @@ def test_the_cost_of_an_arm_is_that_of_its_middle_seed(cells):
     assert rows.loc["ladder", "trained_parameters"] == 100
 
 
+def test_the_papers_scores_stand_beside_the_toy_worlds(cells):
+    rows = published(cells, ("ladder", "absent")).set_index("benchmark")
+    assert [*rows.columns] == ["paper", "in the toy world", "ladder"]
+    assert len(rows) == len(PUBLISHED) + len(PUBLISHED_EDITS)
+    assert rows.loc["DPG-Bench, points", "paper"] == "80.97"
+    assert rows.loc["DPG-Bench, points", "ladder"] == "80.00 [30.00, 130.00]"
+    assert rows.loc["ImgEdit-Bench, grade of 1 to 5", "ladder"].startswith("0.80 [")
+    assert rows.loc["ImgEdit-Bench, add", "ladder"] == "0.80"
+
+
 def test_the_report_is_one_page_that_needs_nothing_else(results, tmp_path):
     page = report(STUDY, results, tmp_path).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -132,6 +158,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(results, tmp_path):
     }  # fmt: skip
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "longer than &lt;the&gt; MLLM" in page
+    assert "80.97" in page
+    assert "<b>another\nworld</b>" in page
     for path in (tmp_path / "figures").iterdir():
         assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100, path
     assert len([*(tmp_path / "figures").iterdir()]) == page.count("data:image/png")

@@ -25,10 +25,12 @@ from ladder.evaluation.exam import evaluation_questions
 from ladder.evaluation.judges import Question, identity, plain
 from ladder.evaluation.judges.endpoint import Endpoint, picture_tokens
 from ladder.evaluation.judges.models import BlipJudge, QwenJudge
-from ladder.evaluation.judges.oracle import Oracle
+from ladder.evaluation.judges.oracle import Oracle, reply
 from ladder.evaluation.observing import rows_file
 from ladder.evaluation.score import score
+from ladder.world.detect import detect
 from ladder.world.render import render
+from ladder.world.scenes import Scene, Thing
 
 ASKED = [Question((tiny_picture(seed),), f"is there a red star {seed}?") for seed in range(3)]
 
@@ -54,6 +56,31 @@ def test_the_oracle_answers_every_question_of_the_world_right():
         if said != question.answer
     ]
     assert wrong == []
+
+
+def test_the_oracle_answers_yes_or_no():
+    scene = Scene(
+        (Thing(0, "star", "red", "large"), Thing(4, "heart", "blue", "small"),
+         Thing(8, "heart", "green", "small")),
+        "mint",
+    )  # fmt: skip
+    answers = {
+        "is there a star?": "yes", "is there a small heart?": "yes",
+        "is there a large heart?": "no", "is there a small red star?": "no",
+        "is the star red?": "yes", "is the star blue?": "no",
+        "is the heart green?": "yes", "is the star large?": "yes", "is the heart large?": "no",
+        "is the star at the top left?": "yes", "is the heart at the top left?": "no",
+        "is the heart at the southeast?": "yes", "are there two hearts?": "yes",
+        "are there two blue hearts?": "no", "are there three hearts?": "no",
+        "is the star above the heart?": "yes", "is the star below the heart?": "no",
+        "is the red star left of the blue heart?": "yes",
+        "is the star right of the blue heart?": "no", "is the star larger than the heart?": "yes",
+        "is the star smaller than the heart?": "no", "is the heart larger than the star?": "no",
+        "is the background mint?": "yes", "is the background sand?": "no",
+        "is the star above the circle?": "no",
+    }  # fmt: skip
+    found = detect(render(scene))
+    assert {text: reply(found, text) for text in answers} == answers
 
 
 def test_the_oracle_says_what_it_cannot_answer():

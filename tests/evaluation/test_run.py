@@ -13,14 +13,18 @@ from PIL import Image
 from tests.tiny import tiny_mllm, tiny_sana
 
 from ladder.config import Config, load
+from ladder.evaluation import dpg_toy
 from ladder.evaluation.geneval import Detected, judge
 from ladder.evaluation.run import evaluate
+from ladder.evaluation.score import score
+from ladder.evaluation.tiif import LENGTHS, OVERALL
 from ladder.model.ladder import Ladder
 from ladder.world.edits import KINDS
 from ladder.world.language import TASKS
 
 pytestmark = pytest.mark.slow
 NAME = "ladder-0"
+SHARES = ("geneval_toy", "thought", "dpg_toy", "tiif_toy", "edit", "understanding")
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +89,23 @@ def test_the_result_has_the_agreed_form(result: dict, config: Config):
     assert result["config"] == config.as_dict()
     metrics = result["metrics"]
     assert set(metrics) == {
-        "geneval_toy", "thought", "edit", "understanding", "floor", "ceiling",
+        "geneval_toy", "thought", "dpg_toy", "tiif_toy", "edit", "imgedit_toy", "understanding",
+        "floor", "ceiling",
     }  # fmt: skip
     for part in (metrics, metrics["floor"], metrics["ceiling"]):
         assert set(part["geneval_toy"]) == {"overall", *TASKS}
         assert "overall" in part["thought"]
         assert set(part["edit"]) == {"followed", "kept", "kept_share", "exact", "kinds"}
-    for leaf in leaves(metrics):
-        assert 0 <= leaf["low"] <= leaf["mean"] <= leaf["high"] <= 1
-        assert leaf["n"] > 0
+        assert set(part["dpg_toy"]) == {
+            "overall", "official", "entity", "attribute", "relation", "global",
+        }  # fmt: skip
+        assert [*part["tiif_toy"]] == ["short", "long"]
+        grades = leaves(part["imgedit_toy"])
+        assert len(grades) == 2 + len(KINDS)
+        assert all(1 <= grade["low"] <= grade["mean"] <= grade["high"] <= 5 for grade in grades)
+        for leaf in leaves({name: part[name] for name in part if name in SHARES}):
+            assert 0 <= leaf["low"] <= leaf["mean"] <= leaf["high"] <= 1
+    assert all(leaf["n"] > 0 for leaf in leaves(metrics))
     assert metrics["geneval_toy"]["overall"]["n"] == 36
     assert metrics["edit"]["exact"]["n"] == 2 * len(KINDS)
 
@@ -131,6 +143,26 @@ def test_what_was_observed_can_be_scored_again(place: Path, result: dict):
         assert np.mean(right[task]) == pytest.approx(mean)
 
 
+def test_the_published_scorers_read_what_was_noted(place: Path, result: dict, config: Config):
+    notes, metrics = place / "runs" / NAME / "evaluation", result["metrics"]
+    dense = score("dpg", notes / "dpg.json", notes / "dpg.csv")
+    images = config.evaluation.images
+    assert len(dense["missing"]) == dpg_toy.PROMPTS * (images < 4)
+    for mode, name in (("fixed", "overall"), ("official", "official")):
+        assert dense[mode]["dpg"] == pytest.approx(100 * metrics["dpg_toy"][name]["mean"])
+    for category, value in dense["fixed"]["l1"].items():
+        assert value == pytest.approx(100 * metrics["dpg_toy"][category]["mean"])
+    (lengths,) = score("tiif", notes / "tiif.jsonl")["runs"]
+    for side, length in enumerate(LENGTHS):
+        overall = metrics["tiif_toy"][length]["overall"]["mean"]
+        assert lengths["fixed"][OVERALL][side] == pytest.approx(overall)
+    edits = score("imgedit", notes / "imgedit.json")
+    assert edits["fixed"]["invalid"] == 0
+    for mode, name in (("fixed", "overall"), ("official", "official")):
+        mean = metrics["imgedit_toy"][name]["mean"]
+        assert edits[mode]["macro"] == pytest.approx(mean, abs=0.005)
+
+
 def test_there_are_pictures_and_a_table_of_scores(place: Path, result: dict):
     folder = place / "experiments/pictures" / NAME
     for name in ("t2i.png", "thought.png", "edits.png"):
@@ -146,7 +178,7 @@ def test_there_are_pictures_and_a_table_of_scores(place: Path, result: dict):
 
 def test_time_and_memory_lie_beside_the_result(place: Path, result: dict):
     cost = json.loads((place / "runs" / NAME / "evaluation/cost.json").read_text())
-    parts = {"generation", "edits", "understanding", "total"}
+    parts = {"generation", "dense", "lengths", "edits", "understanding", "total"}
     assert set(cost["seconds"]) == parts
     assert all(seconds > 0 for seconds in cost["seconds"].values())
     assert cost["peak_bytes"]["process"] > 1 << 20
@@ -179,7 +211,11 @@ def test_the_table_of_outcomes_gives_the_scores_again(place: Path, result: dict)
         "geneval_toy": found["geneval_toy"]["overall"],
         "thought": found["thought"]["overall"],
         "understanding": found["understanding"]["overall"],
-    } | {f"edit.{name}": found["edit"][name] for name in ("followed", "kept", "exact")}
+        "dpg_toy": found["dpg_toy"]["overall"],
+        "imgedit_toy": found["imgedit_toy"]["overall"],
+    }
+    means |= {f"edit.{name}": found["edit"][name] for name in ("followed", "kept", "exact")}
+    means |= {f"tiif_toy.{length}": found["tiif_toy"][length]["overall"] for length in LENGTHS}
     assert {row["metric"] for row in rows} == {*means}
     for metric, expected in means.items():
         own = [row for row in rows if row["metric"] == metric]

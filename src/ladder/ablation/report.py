@@ -23,6 +23,7 @@ from ladder.ablation import figures, tables
 from ladder.ablation.study import FOLDER, Cell, Study, read_cells
 
 CURVES = ("ladder", "last")
+ANOTHER_WORLD = "The paper's scores, and those of the same scorers in another world"
 DPI = 110
 
 
@@ -70,6 +71,8 @@ def sections_of(
     """Titles and tables for people, in their order; empty ones are left out."""
     for metric in tables.METRICS:
         yield f"{metric}, compared with {study.control}", tables.readable(table, metric)
+    shown = [*dict.fromkeys((*CURVES, study.control))]
+    yield ANOTHER_WORLD, tables.published(cells, shown)
     for title, rows in (
         ("Cost of an arm", tables.cost(study, cells)),
         ("Monitors under faults", tables.monitors(study, cells)),

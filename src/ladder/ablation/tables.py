@@ -12,6 +12,18 @@ from ladder.ablation.study import Cell, Study, runs_of
 
 METRICS = ("geneval_toy", "thought", "edit.followed", "edit.kept", "edit.exact")
 """Those that depend on the arm: understanding is the frozen MLLM's."""
+PUBLISHED = {
+    "GenEval, points": ("87", "geneval_toy", 100),
+    "DPG-Bench, points": ("80.97", "dpg_toy", 100),
+    "TIIF-Bench short, points": ("62.37", "tiif_toy.short", 100),
+    "TIIF-Bench long, points": ("61.18", "tiif_toy.long", 100),
+    "ImgEdit-Bench, grade of 1 to 5": ("3.25", "imgedit_toy", 1),
+}
+"""The paper's scores (TBAC-UniImage-3B, arXiv 2508.08098), the metric by which the same scorer is
+run in the toy world, and its unit."""
+PUBLISHED_EDITS = {"add": "3.79", "recolor": "3.20", "replace": "3.85", "remove": "2.54",
+                   "background": "3.91"}  # fmt: skip
+"""Of the types of ImgEdit-Bench that the toy world has; "recolor" is the paper's Adjust."""
 NOT_COMPARED = "not compared"
 COMPARED = ("difference", "difference_low", "difference_high", "p_holm", "improvement")
 """Columns of an arm that was compared."""
@@ -55,6 +67,26 @@ def differences(study: Study, cells: Sequence[Cell], metric: str) -> dict[str, D
         if arm != study.control and len(shared) > 1:
             found[arm] = paired(runs, control, metric)
     return found
+
+
+def published(cells: Sequence[Cell], arms: Sequence[str]) -> pd.DataFrame:
+    """The paper's scores, and beside them those of the same scorers in the toy world: a row a
+    benchmark, then one for each type of edit; a column for each of `arms` that has runs."""
+    known = {arm: runs for arm in arms if (runs := runs_of(cells, arm))}
+    rows = []
+    for name, (score, metric, unit) in PUBLISHED.items():
+        row = {"benchmark": name, "paper": score, "in the toy world": metric}
+        for arm, runs in known.items():
+            mean = arm_mean(runs, metric)
+            low, high = (f"{unit * value:.2f}" for value in (mean.low, mean.high))
+            row[arm] = f"{unit * mean.mean:.2f} [{low}, {high}]"
+        rows.append(row)
+    kinds = by_task(cells, [*known], "imgedit_toy")
+    for kind, score in PUBLISHED_EDITS.items():
+        row = {"benchmark": f"ImgEdit-Bench, {kind}", "paper": score}
+        row |= {"in the toy world": "imgedit_toy"}
+        rows.append(row | {arm: f"{kinds.loc[arm, kind]:.2f}" for arm in known})
+    return pd.DataFrame(rows)
 
 
 def by_task(cells: Sequence[Cell], arms: Sequence[str], metric: str) -> pd.DataFrame:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.evaluation import generation
+from ladder.evaluation import dpg_toy, generation, imgedit_toy, tiif_toy
 from ladder.evaluation.edits import score_edit
 from ladder.evaluation.exam import Asked
 from ladder.evaluation.geneval import Observation, judge
+from ladder.evaluation.tiif import LENGTHS
 from ladder.evaluation.understanding import is_right
 from ladder.world.detect import Detections
 from ladder.world.edits import Edit
@@ -25,11 +26,12 @@ from ladder.world.questions import Question
 
 @dataclass(frozen=True)
 class Outcome:
-    """The score of one prompt, edit or question: a mean over its pictures, from 0 to 1."""
+    """The score of one prompt, edit or question: a mean over its pictures, from 0 to 1 (but from
+    1 to 5 of imgedit_toy)."""
 
     metric: str
-    """As in the results: geneval_toy, thought, edit.followed, edit.kept, edit.exact or
-    understanding."""
+    """As in the results: geneval_toy, thought, dpg_toy, tiif_toy.short, tiif_toy.long,
+    edit.followed, edit.kept, edit.exact, imgedit_toy or understanding."""
     group: str
     """The task or kind. A metric is the unweighted mean of its groups' means; only thought is the
     mean of its prompts."""
@@ -49,12 +51,33 @@ def of_generation(
         yield Outcome(metric, prompt.kind, number, prompt.text, float(np.mean(right)))
 
 
+def of_dense(
+    asked: Sequence[dpg_toy.Dense], answers: Sequence[Sequence[dpg_toy.Said]]
+) -> Iterable[Outcome]:
+    scores = dpg_toy.by_prompt(asked, answers)
+    for number, (prompt, score) in enumerate(zip(asked, scores, strict=True)):
+        yield Outcome("dpg_toy", "dense", number, prompt.text, score)
+
+
+def of_lengths(
+    asked: Sequence[tiif_toy.Pair], answers: Sequence[tiif_toy.Answered]
+) -> Iterable[Outcome]:
+    for length in LENGTHS:
+        scores = tiif_toy.by_prompt(asked, answers, length)
+        for number, (pair, score) in enumerate(zip(asked, scores, strict=True)):
+            yield Outcome(f"tiif_toy.{length}", pair.group, number, pair.texts[length], score)
+
+
 def of_edits(edits: Sequence[Edit], found: Sequence[Detections]) -> Iterable[Outcome]:
     for number, (edit, seen) in enumerate(zip(edits, found, strict=True)):
         score = score_edit(edit, seen)
         for name in ("followed", "kept", "exact"):
             value = getattr(score, name)
             yield Outcome(f"edit.{name}", edit.kind, number, edit.instructions[0], value)
+    for number, (edit, grade) in enumerate(
+        zip(edits, imgedit_toy.grades(edits, found), strict=True)
+    ):
+        yield Outcome("imgedit_toy", edit.kind, number, edit.instructions[0], grade)
 
 
 def of_questions(questions: Sequence[Question], answers: Sequence[str]) -> Iterable[Outcome]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ladder.config import Config
 from ladder.evaluation import edits as editing
-from ladder.evaluation import generation, outcomes, understanding
+from ladder.evaluation import generation, imgedit_toy, outcomes, understanding
 from ladder.evaluation.bounds import of_another, reconstructed
 from ladder.evaluation.drawing import draw
 from ladder.evaluation.exam import evaluation_edits, evaluation_questions
@@ -95,7 +95,8 @@ def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, g
 def evaluate_edits(config: Config, pipeline: LadderPipeline, notes: Path, grids: Path) -> Part:
     """Edits of every kind, one picture each.
 
-    Writes edits.jsonl into `notes`, and edits.png (source, result, target) into `grids`.
+    Writes edits.jsonl and imgedit.json (in ImgEdit-Bench's form) into `notes`, and edits.png
+    (source, result, target) into `grids`.
     """
     evaluation, sampling = config.evaluation, config.sampling
     edits = evaluation_edits(evaluation.edits, evaluation.seed)
@@ -124,14 +125,22 @@ def evaluate_edits(config: Config, pipeline: LadderPipeline, notes: Path, grids:
     shown = [(kind, row[: 3 * SHOWN_EDITS]) for kind, row in tiles.items()]
     save_grid(shown, grids / "edits.png")
 
+    graded = [
+        {"name": str(number), "type": edit.kind, "judge_text": imgedit_toy.judge_text(edit, seen)}
+        for number, (edit, seen) in enumerate(zip(edits, found, strict=True))
+    ]
+    (notes / "imgedit.json").write_text(json.dumps(graded) + "\n")
+
     best = reconstructed(pipeline.vae, [edit.after for edit in edits], sampling.batch)
-    kinds = [edit.kind for edit in edits]
-    return Part(
-        {"edit": editing.scores(edits, found, evaluation)},
-        {"edit": editing.scores(edits, of_another(found, kinds), evaluation)},
-        {"edit": editing.scores(edits, [detect(picture) for picture in best], evaluation)},
-        [*outcomes.of_edits(edits, found)],
+    others = of_another(found, [edit.kind for edit in edits])
+    own, floor, ceiling = (
+        {
+            "edit": editing.scores(edits, seen, evaluation),
+            "imgedit_toy": imgedit_toy.scores(edits, seen, evaluation),
+        }
+        for seen in (found, others, [detect(picture) for picture in best])
     )
+    return Part(own, floor, ceiling, [*outcomes.of_edits(edits, found)])
 
 
 def evaluate_understanding(config: Config, pipeline: LadderPipeline, notes: Path) -> Part:

@@ -5,8 +5,8 @@ experiments/results/<arm>-<seed>.csv     the score of every prompt, to compare r
 experiments/pictures/<arm>-<seed>/       t2i.png, thought.png, edits.png: what the scores stand for,
                                          and scores.csv: the main ones, to plot
 runs/<arm>-<seed>/evaluation/            what was observed (prompts, pictures, edits, answers
-                                         .jsonl), and cost.json: seconds and memory. Nothing
-                                         depends on these.
+                                         .jsonl; dpg, tiif and imgedit for `ladder score`), and
+                                         cost.json: seconds and memory. Nothing depends on these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 
 from ladder.config import Config
 from ladder.evaluation import outcomes
+from ladder.evaluation.asking import evaluate_dense, evaluate_lengths
 from ladder.evaluation.parts import (
     Metrics,
     evaluate_edits,
@@ -53,14 +54,18 @@ def evaluate(
     notes.mkdir(parents=True, exist_ok=True)
     with cost.of("generation"):
         generated = evaluate_generation(config, pipeline, notes, grids)
+    with cost.of("dense"):
+        dense = evaluate_dense(config, pipeline, notes)
+    with cost.of("lengths"):
+        lengths = evaluate_lengths(config, pipeline, notes)
     with cost.of("edits"):
         edited = evaluate_edits(config, pipeline, notes, grids)
     with cost.of("understanding"):
         understood = evaluate_understanding(config, pipeline, notes)
-    parts = (generated, edited, understood)
+    parts = (generated, dense, lengths, edited, understood)
     metrics = {name: scores for part in parts for name, scores in part.metrics.items()}
-    metrics["floor"] = generated.floor | edited.floor
-    metrics["ceiling"] = generated.ceiling | edited.ceiling
+    metrics["floor"] = {name: scores for part in parts for name, scores in part.floor.items()}
+    metrics["ceiling"] = {name: scores for part in parts for name, scores in part.ceiling.items()}
     result = {
         "arm": config.arm,
         "seed": config.seed,

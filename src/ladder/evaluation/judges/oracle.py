@@ -1,6 +1,7 @@
 """The oracle: questions of the toy world, answered from what its detector sees.
 
-It understands the wordings of `ladder.world.questions` and no others. Where the picture doesn't
+It understands the wordings of `ladder.world.questions`, and the yes-no questions of DPG-toy and
+TIIF-toy, and no others. Yes-no questions are about any object that fits; where another doesn't
 allow an answer (two circles, but "where is the circle?") it says `unclear`.
 """
 
@@ -11,13 +12,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ladder.evaluation.geneval import directions
 from ladder.evaluation.judges import Question, only_picture
 from ladder.world.detect import SURE, Detection, Detections, detect
-from ladder.world.language import NUMBERS, PLACES
-from ladder.world.scenes import CELL_NAMES, COLORS, SHAPES, SIZES
+from ladder.world.language import NUMBERS, PLACES, RELATIONS
+from ladder.world.scenes import BACKGROUNDS, CELL_NAMES, COLORS, SHAPES, SIZES
 
 UNCLEAR = "unclear"
-COLOR, SHAPE = (f"(?:{'|'.join(words)})" for words in (COLORS, SHAPES))
+COLOR, SHAPE, SIZE = (f"(?:{'|'.join(words)})" for words in (COLORS, SHAPES, SIZES))
 PLACE = {name: cell for cell, names in enumerate(PLACES) for name in names}
 WHERE = "|".join(sorted(PLACE, key=len, reverse=True))
 PLURAL = rf"(?P<shape>{SHAPE})(?:s|es)"
@@ -26,6 +28,13 @@ THING = (
     rf"|(?:(?P<color>{COLOR}) )?(?:(?P<shape>{SHAPE})|one|shape|object))"
 )
 """The ways in which an object is named."""
+LOOK = rf"(?:(?P<size>{SIZE}) )?(?:(?P<color>{COLOR}) )?"
+SIZES_COMPARED = {"larger than": ("large", "small"), "smaller than": ("small", "large")}
+PAIR = (
+    rf"the (?:(?P<color>{COLOR}) )?(?P<shape>{SHAPE}) "
+    rf"(?P<relation>{'|'.join((*RELATIONS, *SIZES_COMPARED))}) "
+    rf"the (?:(?P<color2>{COLOR}) )?(?P<shape2>{SHAPE})"
+)
 
 
 class Oracle:
@@ -38,32 +47,56 @@ class Oracle:
 
     def answer(self, questions: Sequence[Question]) -> list[str]:
         """Raises ValueError for a question in other words."""
-        return [self._one(question) for question in questions]
+        return [
+            reply(detect(np.asarray(only_picture(question).convert("RGB"))), question.text)
+            for question in questions
+        ]
 
-    def _one(self, question: Question) -> str:
-        text = question.text.strip().lower()
-        for pattern, reply in REPLIES.items():
-            if match := re.fullmatch(pattern, text):
-                found = detect(np.asarray(only_picture(question).convert("RGB")))
-                return reply(found, match.groupdict())
-        raise ValueError(f"the oracle knows the toy world's questions only, got {question.text!r}")
+
+def reply(found: Detections, text: str) -> str:
+    """The answer to a question about what was found; ValueError for one in other words."""
+    for pattern, answer in REPLIES.items():
+        if match := re.fullmatch(pattern, text.strip().lower()):
+            return answer(found, match.groupdict())
+    raise ValueError(f"the oracle knows the toy world's questions only, got {text!r}")
 
 
 def sure(found: Detections, asked: dict[str, str | None]) -> list[Detection]:
-    """The believed objects of the colour, shape and place that are named."""
-    place, color, shape = (asked.get(name) for name in ("place", "color", "shape"))
+    """The believed objects of the colour, shape, size and place that are named."""
+    place, color, shape, size = (asked.get(name) for name in ("place", "color", "shape", "size"))
     return [
         thing
         for thing in found.things
         if thing.score > SURE
         and color in (None, thing.color)
         and shape in (None, thing.shape)
+        and size in (None, thing.size)
         and (place is None or thing.cell == PLACE[place])
     ]
 
 
 def exists(found: Detections, asked: dict[str, str | None]) -> str:
     return "yes" if sure(found, asked) else "no"
+
+
+def as_many(found: Detections, asked: dict[str, str | None]) -> str:
+    return "yes" if len(sure(found, asked)) == NUMBERS.index(asked["number"]) else "no"
+
+
+def related(found: Detections, asked: dict[str, str | None]) -> str:
+    """Does any object of the first kind stand so to any of the second?"""
+    first = sure(found, asked)
+    second = sure(found, {"shape": asked["shape2"], "color": asked.get("color2")})
+    relation = asked["relation"]
+    if relation in SIZES_COMPARED:
+        held = any((a.size, b.size) == SIZES_COMPARED[relation] for a in first for b in second)
+    else:
+        held = any(relation in directions(a.box, b.box) for a in first for b in second)
+    return "yes" if held else "no"
+
+
+def on_background(found: Detections, asked: dict[str, str | None]) -> str:
+    return "yes" if found.background == asked["style"] else "no"
 
 
 def count(found: Detections, asked: dict[str, str | None]) -> str:
@@ -94,7 +127,12 @@ def background(found: Detections, asked: dict[str, str | None]) -> str:
 
 
 REPLIES: dict[str, Callable[[Detections, dict[str, str | None]], str]] = {
-    rf"(?:is there|do you see|can you see) an? (?P<color>{COLOR}) (?P<shape>{SHAPE})\?": exists,
+    rf"(?:is there|do you see|can you see) an? {LOOK}(?P<shape>{SHAPE})\?": exists,
+    rf"is the (?P<shape>{SHAPE}) (?:(?P<color>{COLOR})|(?P<size>{SIZE}))\?": exists,
+    rf"is the (?P<shape>{SHAPE}) at the (?P<place>{WHERE})\?": exists,
+    rf"are there (?P<number>{'|'.join(NUMBERS)}) {LOOK}{PLURAL}\?": as_many,
+    rf"is {PAIR}\?": related,
+    rf"is the background (?P<style>{'|'.join(BACKGROUNDS)})\?": on_background,
     rf"how many (?:(?P<color>{COLOR}) )?(?:shapes|objects|{PLURAL}) are there\?": count,
     rf"what color is {THING}\?": of_one(lambda thing: thing.color),
     rf"what shape is {THING}\?": of_one(lambda thing: thing.shape),
