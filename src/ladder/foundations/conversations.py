@@ -37,6 +37,10 @@ class Mix:
     """How often each kind of edit is drawn: those that change several cells need more practice."""
     questions: dict[str, int]
     """How often each kind of question is drawn."""
+    blank: bool = False
+    """Fields of which nothing is said are blank: what a caption leaves open, and what is asked for
+    where a picture tells all. Otherwise the former are imagined, and nothing is asked of the latter.
+    """
 
 
 EDIT_KINDS = {
@@ -57,14 +61,17 @@ TUNED = Mix(
     rows={"edits": 0.5, "questions": 0.27, "captions": 0.23},
     edits=EDIT_KINDS | {"recolor": 3, "replace": 3},
     questions=BASE.questions | {"count_shape": 4, "count_color": 2},
+    blank=True,
 )
-"""More of what is still wrong after that."""
+"""More of what is still wrong after that, and forms that say where they say nothing."""
 UNCHANGED = 0.1
 """Share of turns about edits without an instruction."""
+NOTHING = 0.03
+"""Share of turns about captions that are empty, where forms have blanks."""
 FORMS = 0.6
 """Share of turns about edits and captions in which a form is filled in."""
 CHANGED, IMAGINED = 3.0, 0.3
-"""Weight of a field that an edit changes, and of one that a caption leaves open."""
+"""Weight of a field that an edit changes, and of one of which nothing is said."""
 VISUAL_TOKENS = GRID**2
 REPLY = "<|im_end|>\n<|im_start|>assistant\n"
 
@@ -175,41 +182,49 @@ def _turns(
                 yield Turn.of_words(tokenizer, question.text, question.answer)
     while True:
         if kind == "edits":
-            yield _change(rng, tokenizer, mix.edits, scene)
+            yield _change(rng, tokenizer, mix, scene)
         else:
-            yield _caption(rng, tokenizer)
+            yield _caption(rng, tokenizer, mix)
 
 
 def _change(
     rng: np.random.Generator,
     tokenizer: PreTrainedTokenizerBase,
-    often: dict[str, int],
+    mix: Mix,
     scene: Scene,
 ) -> Turn:
     """What a picture shows after an edit, or, without an instruction, what it shows now."""
     words, after = "", scene
     if rng.random() > UNCHANGED:
-        possible = [k for k in often if k != "swap" or len(scene.things) > 1]
-        kind = choose(rng, [k for k in possible for _ in range(often[k])])
+        possible = [k for k in mix.edits if k != "swap" or len(scene.things) > 1]
+        kind = choose(rng, [k for k in possible for _ in range(mix.edits[k])])
         edit = edits.draw_edit(rng, 1, kind, scene)
         words, after = edit.instructions[0], edit.after
     if rng.random() > FORMS:
         return Turn.of_words(tokenizer, words, grid(after))
     fields, before = forms.seen(after), forms.seen(scene)
     weights = [CHANGED if new != old else 1.0 for new, old in zip(fields, before, strict=True)]
-    unasked = (None,) * forms.ASKED
-    return Turn.of_form(tokenizer, words, (*unasked, *fields), [0.0] * forms.ASKED + weights)
+    unasked = forms.EMPTY_ASKED if mix.blank else (None,) * forms.ASKED
+    weights = [IMAGINED] * forms.ASKED + weights
+    return Turn.of_form(tokenizer, words, (*unasked, *fields), weights)
 
 
-def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase) -> Turn:
+def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: Mix) -> Turn:
     """What a caption means, in words or in a form with the scene that it was said of."""
+    if mix.blank and rng.random() < NOTHING:
+        blank = forms.EMPTY_ASKED + forms.EMPTY_SEEN
+        return Turn.of_form(tokenizer, "", blank, [IMAGINED] * len(blank))
     captioned = draws.draw_captioned(rng, 1)
     (caption,) = captioned.captions
     if rng.random() > FORMS:
         return Turn.of_words(tokenizer, caption.text, caption.specification)
     asked, seen = forms.asked(caption.specification), forms.seen(captioned.scene)
-    told = CHANGED if caption.tag == "dense" else IMAGINED
-    weights = [CHANGED] * len(asked) + [told] * len(seen)
+    of_asked, of_seen = CHANGED, CHANGED if caption.tag == "dense" else IMAGINED
+    if mix.blank and caption.tag == "dense":
+        asked, of_asked = forms.EMPTY_ASKED, IMAGINED
+    elif mix.blank:
+        seen = forms.EMPTY_SEEN
+    weights = [of_asked] * len(asked) + [of_seen] * len(seen)
     return Turn.of_form(tokenizer, caption.text, (*asked, *seen), weights)
 
 
