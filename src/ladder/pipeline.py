@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ladder import config, flow
 from ladder.branches import Plan, Source, one_each, plan_branches, sources_of
-from ladder.model.generator import load_part
+from ladder.model.generator import ConditionsOnce, load_part
 from ladder.model.ladder import Ladder
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models/ladder"
@@ -132,12 +132,14 @@ class LadderPipeline(DiffusionPipeline):
         conditions = conditions[[branch.prompt for _, branch in rows]]
 
         self.scheduler.set_timesteps(num_inference_steps, device=device)
+        once = ConditionsOnce(self.ladder.generator)
         for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            velocities = self.ladder.velocity(
-                latents[owners].to(conditions.dtype),
-                timestep.float().expand(len(rows)),
-                conditions,
-            )
+            with once:
+                velocities = self.ladder.velocity(
+                    latents[owners].to(conditions.dtype),
+                    timestep.float().expand(len(rows)),
+                    conditions,
+                )
             velocity = flow.guide(velocities, weights, owners, len(latents))
             latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
             if callback_on_step_end is not None:
