@@ -111,5 +111,5 @@ def test_sampling_on_the_command_line(capsys):
     measured = json.loads(capsys.readouterr().out)
     assert [*measured] == ["text", "edit", "unguided"]
     assert all(row["latents_difference"] < 1e-4 for row in measured.values())
-    assert main(["bench", "sample", "--size", "tiny", "--pairs", "1", "--steps", "3"]) == 0
+    assert main(command) == 0
     assert "text: " in capsys.readouterr().out

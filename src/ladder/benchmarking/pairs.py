@@ -1,4 +1,4 @@
-"""Two ways of doing the same, measured in pairs, so that what else the machine does concerns both."""
+"""Two ways of doing the same, measured in pairs: what else the machine does concerns both."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ Written from what arXiv 2508.08098 and its code do, without copying any of it:
 
 - The learnable queries are rows of the MLLM's embedding matrix. The whole matrix is trained; a hook
   on its gradient lets only the rows of the queries through.
-- One forward pass of the whole MLLM over prompt, queries and the end of the turn, with gradient, all
-  hidden states of all tokens stacked; then the queries' states of the layers wanted are cut out.
+- One forward pass of the whole MLLM over prompt, queries and the end of the turn, with gradient;
+  all hidden states of all tokens are stacked, and the queries' of the layers wanted cut out.
 - Every step encodes its pictures with the autoencoder.
 - Sampling runs all branches of guidance for every picture, each with a null prompt of its own and
   whatever the scale is, and projects the conditions anew at each evaluation of the generator.

@@ -3,7 +3,7 @@
 Both draw the same pictures from the same noise (equal latents), and decode nothing. Three cases:
 
 text        text to image with guidance: the null prompt is read once, not once a picture, and what
-            depends on the conditions alone is computed once, not at each evaluation of the generator
+            depends on the conditions alone is computed once, not at each step
 edit        with guidance by text and source
 unguided    text to image with guidance switched off: one branch and not two
 """
@@ -94,7 +94,8 @@ def sample(size: SizeName, pairs: int, steps: int) -> dict[str, Any]:
             difference = ((expected - got).abs().max() / expected.abs().max()).item()
             if difference > TOLERANCE:
                 raise ValueError(
-                    f"both ways must draw the same latents to {TOLERANCE}, got {difference} ({name})"
+                    f"both ways must draw the same latents to {TOLERANCE}, got {difference} "
+                    f"for {name}"
                 )
             found = alternate(theirs, ours, pairs)
         measured[name] = {

@@ -2,8 +2,8 @@
 
 Both draw the same noise and times, and must find the same loss. A step is loss, gradients, clipping
 and AdamW; the generator is checkpointed on both sides, and attention computed alike. Seconds are
-measured in pairs, memory for each in a new process: how far its peak rises over two steps, above the
-models and their weights. On a GPU each is measured alone, in seconds of time.
+measured in pairs, memory for each in a new process: how far its peak rises over two steps, above
+the models and their weights. On a GPU each is measured alone, in seconds of time.
 """
 
 from __future__ import annotations
