@@ -105,9 +105,8 @@ def test_the_step_on_the_command_line(capsys):
 
 @pytest.mark.slow
 def test_sampling_on_the_command_line(capsys):
-    assert (
-        main(["bench", "sample", "--size", "tiny", "--pairs", "1", "--steps", "3", "--json"]) == 0
-    )
+    command = ["bench", "sample", "--size", "tiny", "--pairs", "1", "--steps", "3"]
+    assert main([*command, "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
     assert [*measured] == ["text", "edit", "unguided"]
     assert all(row["latents_difference"] < 1e-4 for row in measured.values())

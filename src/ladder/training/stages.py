@@ -47,7 +47,7 @@ CHECKPOINT = "last.ckpt"
 SETTINGS = "training.json"
 """In the folder of a trained ladder: the settings that it depends on."""
 INDEPENDENT = ("threads", "cluster", "sampling", "evaluation")
-"""Sections of the configuration in which an interrupted run may differ from what goes on from it."""
+"""Sections of the configuration in which a checkpoint may differ from the run that goes on."""
 
 
 def run_stage(
