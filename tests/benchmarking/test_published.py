@@ -27,7 +27,7 @@ def _at_the_root(monkeypatch, root):
 @pytest.mark.parametrize("tokens", [60, 256])
 def test_captions_have_their_tokens(tokens):
     ladder = make_ladder(SIZES["tiny"], torch.float32, "cpu")
-    prompts = ladder.understanding.prepare(make_prompts(ladder, 3, tokens), [[]] * 3)
+    prompts = ladder.understanding.prepare(make_prompts(3, tokens), [[]] * 3)
     assert prompts.input_ids.shape == (3, 38 + tokens)
     assert prompts.attention_mask.all()
 

@@ -28,13 +28,15 @@ from transformers import (
 
 from ladder.config import load
 from ladder.model.ladder import Ladder
-from ladder.model.prompts import Prompter, Prompts
+from ladder.model.prompts import Prompter
 from ladder.model.reference import Reference
 from ladder.model.rungs import layer_indices
 from ladder.model.sizes import DC_AE, GENERATORS, MLLMS, SANA
 from ladder.model.understanding import Understanding
 
 SizeName = Literal["tiny", "mid", "paper"]
+WORDS = (" red", " blue", " circle", " square", " star", " small", " large", " two")
+"""Each is one token of the toy MLLM."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +155,10 @@ def make_autoencoder(size: Size, device: str, seed: int = 0) -> AutoencoderDC:
         return AutoencoderDC.from_config(size.autoencoder).requires_grad_(False).eval()
 
 
-def make_prompts(ladder: Ladder, batch: int, tokens: int, pictures: int = 0) -> list[str]:
+def make_prompts(batch: int, tokens: int) -> list[str]:
     """`batch` different texts of exactly `tokens` tokens each."""
     rng = np.random.default_rng(tokens)
-    words = [" red", " blue", " circle", " square", " star", " small", " large", " two"]
-    length = ladder.understanding.prompter.tokens
-    whole = [word for word in words if len(length(word)) == 1]
-    return ["".join(rng.choice(whole, tokens)) for _ in range(batch)]
+    return ["".join(rng.choice(WORDS, tokens)) for _ in range(batch)]
 
 
 def make_pictures(size: Size, batch: int) -> list[Image.Image]:
@@ -167,9 +166,3 @@ def make_pictures(size: Size, batch: int) -> list[Image.Image]:
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (batch, 8, 8, 3), dtype=np.uint8)
     return [Image.fromarray(x).resize((size.side, size.side)) for x in small]
-
-
-__all__ = [
-    "SIZES", "Prompts", "Size", "SizeName", "make_autoencoder", "make_ladder", "make_pictures",
-    "make_prompts",
-]  # fmt: skip

@@ -61,7 +61,7 @@ def sample(size: SizeName, pairs: int, steps: int) -> dict[str, Any]:
     pipeline = LadderPipeline(ladder, make_autoencoder(models, "cpu"), make_scheduler(settings))
     pipeline.set_progress_bar_config(disable=True)
     published = Published(ladder).eval()
-    texts, pictures = make_prompts(ladder, BATCH, TOKENS), make_pictures(models, BATCH)
+    texts, pictures = make_prompts(BATCH, TOKENS), make_pictures(models, BATCH)
     shape = (BATCH, *(models.generator[key] for key in ("in_channels", *("sample_size",) * 2)))
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     measured = {}

@@ -66,7 +66,7 @@ class Workload:
         return ladder.train()
 
     def prompts(self, ladder: Ladder) -> Prompts:
-        texts = make_prompts(ladder, BATCH, self.tokens)
+        texts = make_prompts(BATCH, self.tokens)
         return ladder.understanding.prepare(texts, [[]] * BATCH).to(self.device)
 
     def pixels(self) -> Tensor:
