@@ -189,8 +189,14 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="in one line")
     benchmarks.add_verbs(lambda run: add_verb(verbs, run))
     verb = add_verb(verbs, bench)
-    verb.add_argument("what", choices=("curation", "decisions"))
+    verb.add_argument("what", choices=("curation", "decisions", "step", "sample"))
     verb.add_argument("sizes", nargs="*", type=positive, metavar="N", help="samples or records")
+    verb.add_argument("--size", choices=("tiny", "mid", "paper"), default="mid",
+                      help="of the models of step and sample (%(default)s)")  # fmt: skip
+    verb.add_argument("--pairs", type=positive, default=7, help="of both ways (%(default)s)")
+    verb.add_argument("--steps", type=positive, default=20, help="of sample (%(default)s)")
+    verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                      help="of step (%(default)s)")  # fmt: skip
     verb.add_argument("--json", action="store_true", help="in one line")
     add_stage(verbs, cell, part=("train", "evaluate"))
     add_stage(verbs, power)

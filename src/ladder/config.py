@@ -19,6 +19,7 @@ from ladder.limits import at_least
 from ladder.overlay import ConfigError, build, overlay, read_arguments, read_file
 from ladder.schedule import Dropping, Faults, Monitor, Stage, Stages
 from ladder.sections import (
+    Cluster,
     Curation,
     Evaluation,
     Flow,
@@ -29,6 +30,7 @@ from ladder.sections import (
 )
 
 __all__ = [
+    "Cluster",
     "Config",
     "ConfigError",
     "Curation",
@@ -60,6 +62,7 @@ class Config:
     """Which experiments/arms/<arm>.yaml is laid over the parameters."""
     threads: int
     """CPU threads of torch."""
+    cluster: Cluster
     world: World
     curation: Curation
     foundations: Foundations

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ladder import flow
 from ladder.branches import Branch
+from ladder.model.generator import ConditionsOnce
 from ladder.model.ladder import Ladder
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -72,15 +73,17 @@ class Denoiser:
         chance = inspect.signature(self.scheduler.step).parameters.keys() & {"generator"}
         noise = dict.fromkeys(chance, self.generators)
         latents, rows = self.start, self.rows
+        once = ConditionsOnce(self.ladder.generator)
         self.scheduler.set_timesteps(self.steps, device=latents.device)
         for step, timestep in enumerate(self.bar(self.scheduler.timesteps)):
             if before is not None:
                 before(latents, timestep)
-            velocities = self.ladder.velocity(
-                latents[rows.owners].to(rows.conditions.dtype),
-                timestep.float().expand(len(rows.owners)),
-                rows.conditions,
-            )
+            with once:
+                velocities = self.ladder.velocity(
+                    latents[rows.owners].to(rows.conditions.dtype),
+                    timestep.float().expand(len(rows.owners)),
+                    rows.conditions,
+                )
             velocity = flow.guide(velocities, rows.weights, rows.owners, len(latents))
             stepped = self.scheduler.step(velocity, timestep, latents, return_dict=False, **noise)
             latents = stepped[0] if after is None else after(step, timestep, stepped[0])

@@ -30,6 +30,29 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Where training runs. Every process draws its own samples, noise and times."""
+
+    strategy: Literal["auto", "ddp"]
+    """Lightning's name: auto (one process on one device) or ddp (one process a device)."""
+    devices: int
+    """GPUs of a node, or processes where there are none."""
+    nodes: int
+    """Machines."""
+    workers: int
+    """Processes that assemble batches, for each process that trains; 0: it does so itself."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "devices", "nodes")
+        at_least(self, 0, "workers")
+        if self.strategy == "auto" and self.devices * self.nodes > 1:
+            raise ValueError(
+                "strategy must be ddp for more than one process, got auto with "
+                f"{self.devices} devices on {self.nodes} nodes"
+            )
+
+
+@dataclass(frozen=True)
 class World:
     """The toy world; raw shards are drawn from it."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ladder.config import Config
@@ -74,15 +74,43 @@ def sweep(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Measure a part of ladder on this machine, on made-up data."""
-    from ladder.bench import curation, decisions
+    """Measure a part of ladder on this machine, on made-up data and models."""
+    if options.what in ("curation", "decisions"):
+        from ladder.benchmarking.curation import curation, decisions
 
-    measured = {"curation": curation, "decisions": decisions}[options.what](options.sizes)
-    if options.json:
-        print(json.dumps(measured))
-        return
-    for row in measured:
-        print("   ".join(f"{name} {value:,.4g}" for name, value in row.items()))
+        measured = {"curation": curation, "decisions": decisions}[options.what](options.sizes)
+        lines = [
+            "   ".join(f"{name} {value:,.4g}" for name, value in row.items()) for row in measured
+        ]
+    elif options.what == "step":
+        from ladder.benchmarking.step import step
+
+        measured = step(options.size, options.pairs, options.device)
+        lines = [
+            f"captions of {tokens} tokens: {described(row)}" for tokens, row in measured.items()
+        ]
+    else:
+        from ladder.benchmarking.sample import sample
+
+        measured = sample(options.size, options.pairs, options.steps)
+        lines = [f"{case}: {described(row)}" for case, row in measured.items()]
+    print(json.dumps(measured) if options.json else "\n".join(lines))
+
+
+def described(row: dict[str, Any]) -> str:
+    """What a comparison with the published way found, in a line."""
+    ratio, seconds = row["ratio"], row["seconds"]
+    text = (
+        f"{ratio['median']:.2f}x as fast ({ratio['low']:.2f} .. {ratio['high']:.2f}; "
+        f"{seconds['published']:.2f} s published, {seconds['ours']:.2f} s ours)"
+    )
+    if "MiB" in row:
+        memory = row["MiB"]
+        text += (
+            f", {row['memory_ratio']:.2f}x the memory ({memory['published']:,.0f} MiB published, "
+            f"{memory['ours']:,.0f} MiB ours)"
+        )
+    return text
 
 
 def plan(config: Config, options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from diffusers import SanaTransformer2DModel
 from safetensors.torch import load_file, save_file
 from tests.tiny import CAPTION_CHANNELS, GENERATOR_BLOCKS, LATENT_SHAPE, tiny_sana
 
-from ladder.model.generator import attach_rungs, load_part
+from ladder.model.generator import ConditionsOnce, attach_rungs, load_part
 
 RUNGS = GENERATOR_BLOCKS
 QUERIES = 5
@@ -122,3 +122,27 @@ def test_weights_that_dont_fit_are_an_error(tmp_path, change):
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(ValueError, match=f"must fit, got .*{change}_keys.*1.attn2"):
         load_part(SanaTransformer2DModel, folder, "transformer")
+
+
+@torch.no_grad()
+def test_what_depends_on_the_conditions_is_computed_once_and_the_outcome_is_the_same(
+    laddered, inputs, rungs
+):
+    """Bit for bit, and outside the context the generator is as it was."""
+    generator, conditions = copy.deepcopy(laddered), rungs.flatten(1, 2)
+    calls: list[str] = []
+    for name, part in generator.named_modules():
+        if name in ("caption_projection", "caption_norm") or name.endswith(("2.to_k", "2.to_v")):
+            part.register_forward_hook(lambda *_, name=name: calls.append(name))
+    keys, expected = [*generator.state_dict()], velocity(generator, inputs, conditions)
+    computed = [*calls]
+    assert len(computed) == 2 + 2 * RUNGS
+    calls.clear()
+    once = ConditionsOnce(generator)
+    for _ in range(3):
+        with once:
+            assert torch.equal(velocity(generator, inputs, conditions), expected)
+    assert calls == computed
+    assert [*generator.state_dict()] == keys
+    other = velocity(generator, inputs, rungs.flip(1).flatten(1, 2))
+    assert not torch.equal(other, expected)

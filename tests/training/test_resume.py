@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import multiprocessing
+import random
+import time
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from tests.training import ranks
 from tests.training.running import (
     CURVES,
     WATCHFUL,
@@ -137,3 +143,87 @@ def test_a_stage_that_cannot_be_saved_ends_with_an_error(short, encoded, tmp_pat
     folder = tmp_path / "runs/ladder-0/ti2i"
     assert [event["verdict"] for event in events(folder)][-1] == "stop"
     assert not (folder / "ladder").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stops", [(5,), (3, 6)])
+def test_ten_steps_are_five_and_five_are_three_three_and_four(
+    short, encoded, tmp_path, monkeypatch, stops
+):
+    """Bit for bit, with the same samples at every micro-batch, which two workers assemble."""
+    cluster = dataclasses.replace(short.cluster, workers=2)
+    config = dataclasses.replace(with_stage(short, "ti2i", checkpoint_every=1), cluster=cluster)
+    original = LadderModule.training_step
+    seen: list[tuple[int, list[str]]] = []
+    ends = iter([None, *stops, None])
+
+    def once(folder: str):
+        stop = next(ends)
+
+        def step(module, batch, index):
+            if module.global_step == stop:
+                raise ConnectionError("power lost")
+            seen.append((module.global_step, batch.keys))
+            return original(module, batch, index)
+
+        monkeypatch.setattr(LadderModule, "training_step", step)
+        return train(config, encoded, tmp_path / folder)
+
+    whole = once("whole")
+    expected, seen = seen, []
+    for _ in stops:
+        with pytest.raises(ConnectionError):
+            once("parts")
+    parts = once("parts")
+    assert seen == expected
+    assert [step for step, _ in seen] == [step for step in range(10) for _ in range(2)]
+    assert equal(weights(whole / "ladder"), weights(parts / "ladder"))
+    assert [curve(whole, name) for name in CURVES] == [curve(parts, name) for name in CURVES]
+
+
+def test_a_checkpoint_half_written_is_none(short, encoded, tmp_path, monkeypatch):
+    """The one before it stays, and training goes on from there."""
+    whole = train(short, encoded, tmp_path / "whole")
+    save = Trainer.save_checkpoint
+
+    def cut(trainer: Trainer, path, *options) -> None:
+        save(trainer, path, *options)
+        if trainer.global_step == 8:
+            path.write_bytes(path.read_bytes()[:1000])
+            raise ConnectionError("power lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save_checkpoint", cut)
+        with pytest.raises(ConnectionError):
+            train(short, encoded, tmp_path / "parts")
+    saved = torch.load(tmp_path / "parts/ladder-0/ti2i/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4
+    parts = train(short, encoded, tmp_path / "parts")
+    assert equal(weights(whole / "ladder"), weights(parts / "ladder"))
+    assert not (parts / "last.part").exists()
+
+
+@pytest.mark.slow
+def test_a_process_killed_at_any_moment_leaves_a_checkpoint(short, encoded, tmp_path):
+    """Twenty times, of a run that writes one after every step and goes on from the last."""
+    changes = {"steps": 100_000, "batch": 2, "accumulate": 1, "sample_every": 100_000}
+    config = with_stage(short, "t2i", **changes, checkpoint_every=1)
+    plan = {"faults": {}, "outage": None, "alike": False, "config": config.as_dict()}
+    plan |= {"encoded": str(encoded), "runs": str(tmp_path)}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    path = tmp_path / "t2i/last.ckpt"
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.training.ranks"])
+    steps, rng = [0], random.Random(0)
+    for _ in range(20):
+        process = processes.Process(target=ranks.main, args=(tmp_path / "plan.json",))
+        process.start()
+        while not path.exists():
+            time.sleep(0.05)
+            assert process.is_alive()
+        time.sleep(rng.uniform(0.0, 4.0))
+        process.kill()
+        process.join()
+        steps.append(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    assert steps == sorted(steps)
+    assert steps[-1] > 5

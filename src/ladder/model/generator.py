@@ -10,7 +10,7 @@ Letters: B batch, N rungs, Q queries, NQ all of them in a row, I inner width, S 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import ModelMixin, SanaTransformer2DModel
@@ -18,7 +18,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from jaxtyping import Float
 from peft import LoraConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 LORA = "ladder"
 """Name of the adapter."""
@@ -69,6 +69,43 @@ def attach_rungs(transformer: SanaTransformer2DModel, rungs: int) -> SanaTransfo
     for index, block in enumerate(blocks):
         block.attn2.set_processor(RungProcessor(index, rungs))
     return transformer
+
+
+class ConditionsOnce:
+    """A context in which a generator computes only once what depends on its conditions alone.
+
+    That is their projection and norm, and every block's keys and values of its rung: the many steps
+    of a sampling share them. All calls within the context, which may be left and entered again,
+    must be for the same conditions.
+    """
+
+    def __init__(self, transformer: SanaTransformer2DModel) -> None:
+        places = [(transformer, "caption_projection"), (transformer, "caption_norm")]
+        for block in transformer.transformer_blocks:
+            places += [(block.attn2, "to_k"), (block.attn2, "to_v")]
+        self.places = [(parent, name, Once(getattr(parent, name))) for parent, name in places]
+
+    def __enter__(self) -> None:
+        for parent, name, once in self.places:
+            setattr(parent, name, once)
+
+    def __exit__(self, *_: object) -> None:
+        for parent, name, once in self.places:
+            setattr(parent, name, once.module)
+
+
+class Once(nn.Module):
+    """Gives the outcome of its first call at every call."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.outcome: Tensor | None = None
+
+    def forward(self, *inputs: Any) -> Tensor:
+        if self.outcome is None:
+            self.outcome = self.module(*inputs)
+        return self.outcome
 
 
 def add_lora(transformer: SanaTransformer2DModel, rank: int) -> None:

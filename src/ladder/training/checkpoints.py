@@ -42,6 +42,18 @@ class Checkpoints(Checkpoint):
         """What an interrupted run left, if it did."""
         return self.path if self.path.exists() else None
 
+    def write(self, trainer: Trainer) -> None:
+        """Write the checkpoint; all ranks call this.
+
+        Lightning writes among the temporary files and moves the result, which from another file
+        system is a copy that a power cut leaves half done. A renamed file is whole.
+        """
+        part = self.path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            part.replace(self.path)
+        trainer.strategy.barrier()
+
     def go_back(self, trainer: Trainer) -> None:
         """Restore weights, averages and moments; the position, and so the data, goes on.
 
@@ -56,12 +68,12 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = trainer.global_step
         if trainer.global_step == 0:
-            trainer.save_checkpoint(self.path)
+            self.write(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         step = trainer.global_step
         if step > self._seen and step % self.every == 0 and took_step(trainer.optimizers[0]):
-            trainer.save_checkpoint(self.path)
+            self.write(trainer)
         self._seen = step
 
     def on_save_checkpoint(

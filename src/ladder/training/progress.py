@@ -22,6 +22,11 @@ class StepBar(ProgressBar):
         self.name = name
         self.monitor = monitor
         self._bar: tqdm | None = None
+        self._shown = True
+
+    def disable(self) -> None:
+        """Lightning asks for this on every rank but the first."""
+        self._shown = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bar = tqdm(
@@ -30,7 +35,7 @@ class StepBar(ProgressBar):
             initial=trainer.global_step,
             unit="step",
             mininterval=1.0,
-            disable=not trainer.is_global_zero,
+            disable=not self._shown,
         )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:

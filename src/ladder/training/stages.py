@@ -46,8 +46,8 @@ STAGES: tuple[StageName, ...] = ("t2i", "ti2i", "finetune")
 CHECKPOINT = "last.ckpt"
 SETTINGS = "training.json"
 """In the folder of a trained ladder: the settings that it depends on."""
-INDEPENDENT = ("threads", "sampling", "evaluation")
-"""Sections of the configuration that don't change which ladder is trained."""
+INDEPENDENT = ("threads", "cluster", "sampling", "evaluation")
+"""Sections of the configuration in which a checkpoint may differ from the run that goes on."""
 
 
 def run_stage(
@@ -85,8 +85,9 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     if config.model.lora_rank:
         ladder.begin_lora(config.model.lora_rank, config.seed)
     module = LadderModule(ladder, chosen, config.flow, stage, config.seed, config.model.query_noise)
+    prepare, cluster = ladder.understanding.prepare, config.cluster
     data = LadderData(
-        encoded, stage, chosen, config.dropping, config.seed, ladder.understanding.prepare
+        encoded, stage, chosen, config.dropping, config.seed, prepare, cluster.workers
     )
     monitor = GradientMonitor(config.monitor, folder / "events.jsonl", checkpoints.go_back)
     faulty = config.monitor.faults.rate > 0
@@ -101,6 +102,9 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         accumulate_grad_batches=chosen.accumulate,
         gradient_clip_val=chosen.clip,
         precision=chosen.precision,
+        strategy=cluster.strategy,
+        devices=cluster.devices,
+        num_nodes=cluster.nodes,
         deterministic=True,
         use_distributed_sampler=False,
         log_every_n_steps=1,

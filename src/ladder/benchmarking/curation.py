@@ -1,4 +1,4 @@
-"""How fast and how large: measurements on made-up data.
+"""How fast and how large curation is: measurements on made-up data.
 
 ladder bench curation    samples/s of decoding alone and of a whole curation, in one process
 ladder bench decisions   peak memory of the comparisons, by the number of records

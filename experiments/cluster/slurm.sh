@@ -1,0 +1,19 @@
+#!/bin/bash
+# One stage of the paper's training under SLURM, from the root of the repository on a shared disk:
+#     sbatch experiments/cluster/slurm.sh t2i [key=value ...]
+# srun starts one process a GPU, which Lightning finds by itself. When the job's time ends it is put
+# back into the queue, and goes on from its last checkpoint.
+#SBATCH --job-name=ladder
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=8
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --output=runs/slurm-%j.log
+set -euo pipefail
+stage=$1
+shift
+exec srun python -m ladder.cli train "$stage" --profile paper \
+    cluster.strategy=ddp cluster.devices="$SLURM_NTASKS_PER_NODE" \
+    cluster.nodes="$SLURM_JOB_NUM_NODES" "$@"

@@ -1,0 +1,67 @@
+"""Two ways of doing the same, measured in pairs: what else the machine does concerns both."""
+
+from __future__ import annotations
+
+import gc
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Of the CPU seconds of the one to those of the other, over pairs."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What alternating them found."""
+
+    ratio: Ratio
+    theirs: float
+    """CPU seconds, the median."""
+    ours: float
+
+
+def alternate(theirs: Callable[[], object], ours: Callable[[], object], pairs: int) -> Pairs:
+    """Run both in turn, each first in every other pair. Both must have run before."""
+    found = []
+    for number in range(pairs):
+        order = (theirs, ours) if number % 2 == 0 else (ours, theirs)
+        spent = {run: cpu_seconds(run) for run in order}
+        found.append((spent[theirs], spent[ours]))
+    ratios = [first / second for first, second in found]
+    medians = (statistics.median(column) for column in zip(*found, strict=True))
+    return Pairs(Ratio(statistics.median(ratios), min(ratios), max(ratios)), *medians)
+
+
+def cpu_seconds(run: Callable[[], object]) -> float:
+    """What all threads of this process spend on `run`."""
+    begun = time.process_time()
+    run()
+    return time.process_time() - begun
+
+
+def memory_rise(run: Callable[[], object]) -> float:
+    """MiB by which the memory of this process rises at most while `run` runs.
+
+    From Linux' own account (proc(5)), whose peak can be set back to the present. getrusage can't
+    forget what the models took while they were made, nor the process that began this one.
+    """
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _peak()
+    run()
+    return _peak() - before
+
+
+def _peak() -> float:
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(peak) / 1024

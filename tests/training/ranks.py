@@ -1,0 +1,74 @@
+"""One process of a distributed training, for tests: torchrun starts this file on every rank.
+
+    torchrun --standalone --nproc-per-node 2 tests/training/ranks.py PLAN.json
+
+PLAN.json holds: config (all settings), encoded and runs (folders), faults (factors of the loss by
+step, on the last rank only), outage (a step at which power is lost, or null), and alike (whether
+noise and conditions belong to a sample and not to a rank, so that one process may be compared with
+two). Each rank leaves RANK.safetensors, what it trained, and RANK.json, the keys it saw by step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ladder.config import Config
+from ladder.data.steps import Draw, StepBatches
+from ladder.overlay import build
+from ladder.training import module as training
+from ladder.training.stages import starting_ladder, train
+
+STAGE = "t2i"
+
+
+def main(plan: Path) -> None:
+    """Train the stage as planned."""
+    asked = json.loads(plan.read_text())
+    config = build(Config, asked["config"], str(plan))
+    runs = Path(asked["runs"])
+    rank = int(os.environ.get("RANK", 0))
+    last = rank == int(os.environ.get("WORLD_SIZE", 1)) - 1
+    faults = {int(step): float(factor) for step, factor in asked["faults"].items()}
+    seen: list[tuple[int, list[str]]] = []
+    original = training.LadderModule.training_step
+
+    def step(module: training.LadderModule, batch: object, index: int) -> Tensor:
+        if module.global_step == asked["outage"]:
+            raise ConnectionError("power lost")
+        seen.append((module.global_step, batch.keys))
+        return original(module, batch, index) * (faults.get(seen[-1][0], 1.0) if last else 1.0)
+
+    training.LadderModule.training_step = step
+    if asked["alike"]:
+        share_chance()
+    torch.set_num_threads(1)
+    ladder = starting_ladder(config, STAGE, runs)
+    train(config, STAGE, ladder, Path(asked["encoded"]), runs / STAGE)
+    save_file(ladder.trainable_state(), runs / f"{rank}.safetensors")
+    (runs / f"{rank}.json").write_text(json.dumps(seen))
+
+
+def share_chance() -> None:
+    """Micro-batch m of one process gets the noise of the first micro-batch of rank m, and a sample
+    its conditions wherever it is drawn."""
+    seeded, drawn = training.step_seed, StepBatches.draws
+
+    def step_seed(seed: int, stage: str, rank: int, step: int, micro: int) -> int:
+        return seeded(seed, stage, 0, step, rank + micro)
+
+    def draws(self: StepBatches, step: int) -> list[Draw]:
+        return [dataclasses.replace(draw, seed=(step, draw.index)) for draw in drawn(self, step)]
+
+    training.step_seed, StepBatches.draws = step_seed, draws
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
