@@ -17,7 +17,7 @@ from typing import Any
 
 from ladder.limits import at_least
 from ladder.overlay import ConfigError, build, overlay, read_arguments, read_file
-from ladder.schedule import Dropping, Faults, Monitor, Stage, Stages
+from ladder.schedule import Dropping, Faults, Monitor, Stage, Stages, Translation
 from ladder.sections import (
     Cluster,
     Curation,
@@ -44,11 +44,12 @@ __all__ = [
     "Sampling",
     "Stage",
     "Stages",
+    "Translation",
     "World",
     "load",
 ]
 
-ARM_SECTIONS = ("model", "stages", "monitor", "curation")
+ARM_SECTIONS = ("model", "translation", "stages", "monitor", "curation")
 """All that an arm may change, so that two arms differ in nothing else."""
 
 
@@ -68,6 +69,7 @@ class Config:
     foundations: Foundations
     model: Model
     flow: Flow
+    translation: Translation
     stages: Stages
     dropping: Dropping
     monitor: Monitor
@@ -77,6 +79,11 @@ class Config:
     def __post_init__(self) -> None:
         at_least(self, 0, "seed")
         at_least(self, 1, "threads")
+        if self.translation.steps and self.model.query_text is None:
+            raise ValueError(
+                "translation needs queries that begin as words (model.query_text), got "
+                f"{self.translation.steps} steps and random queries"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested values, as JSON and YAML hold them; `build(Config, ...)` reads them back."""

@@ -29,3 +29,13 @@ def named(section: object, *names: str) -> None:
     for name in names:
         if not getattr(section, name):
             raise ValueError(f"{name} must not be empty")
+
+
+def shares(section: object, *fields: str) -> None:
+    """Each field holds shares above 0, by name, that add up to 1."""
+    for field in fields:
+        values = getattr(section, field).values()
+        if not all(share > 0 for share in values) or abs(sum(values) - 1) > 1e-6:
+            raise ValueError(
+                f"{field} must be shares above 0 that sum to 1, got {getattr(section, field)}"
+            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ladder.limits import above, at_least, within
+from ladder.limits import above, at_least, shares, within
 
 Fault = Literal["spike", "nan", "noise", "garbage"]
 
@@ -59,9 +59,7 @@ class Stage:
             raise ValueError(f"final_lr must be at most lr {self.lr}, got {self.final_lr}")
         if 0 < self.steps <= self.warmup:
             raise ValueError(f"warmup must be fewer than steps {self.steps}, got {self.warmup}")
-        shares = self.mixture.values()
-        if not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"mixture must be shares above 0 that sum to 1, got {self.mixture}")
+        shares(self, "mixture")
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,26 @@ class Stages:
     """Editing, with some text to image so that it is not forgotten."""
     finetune: Stage
     """Both, on the small curated sets."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Before the first stage: connectors learn the states of the generator's own text encoder."""
+
+    steps: int
+    """Optimizer steps; 0: none, as in the paper."""
+    batch: int
+    """Prompts a step."""
+    lr: float
+    """Learning rate of AdamW at the beginning; it falls to 0."""
+    mixture: dict[str, float]
+    """Share of each data set in a batch."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "steps")
+        at_least(self, 1, "batch")
+        above(self, 0, "lr")
+        shares(self, "mixture")
 
 
 @dataclass(frozen=True)

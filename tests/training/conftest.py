@@ -89,6 +89,7 @@ def short(config: Config, foundations: Foundations) -> Config:
         model=dataclasses.replace(
             config.model, scheme="last_n", layers=None, queries=4, query_text=None
         ),
+        translation=dataclasses.replace(config.translation, steps=0),
         stages=Stages(**stages),
         sampling=dataclasses.replace(config.sampling, steps=2),
     )

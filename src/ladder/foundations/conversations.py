@@ -39,7 +39,7 @@ class Mix:
     """How often each kind of question is drawn."""
     blank: bool = False
     """Fields of which nothing is said are blank: what a caption leaves open, and what is asked for
-    where a picture tells all. Otherwise the former are imagined, and nothing is asked of the latter.
+    where a picture tells all. Otherwise those are imagined, these not asked.
     """
 
 

@@ -134,11 +134,11 @@ def load_part(
 
     Raises ValueError when weights are missing or left over.
     """
-    name, _, revision = (str(source), "", "") if Path(source).is_dir() else source.partition("@")
+    name, revision = located(source)
     model, report = part.from_pretrained(
         name,
         subfolder=subfolder,
-        revision=revision or None,
+        revision=revision,
         torch_dtype=dtype,
         output_loading_info=True,
     )
@@ -146,3 +146,11 @@ def load_part(
     if wrong:
         raise ValueError(f"the weights in {source}/{subfolder} must fit, got {wrong}")
     return model
+
+
+def located(source: Path | str) -> tuple[str, str | None]:
+    """Name and revision of a folder, which has none, or of a hub id (`id`, `id@revision`)."""
+    if Path(source).is_dir():
+        return str(source), None
+    name, _, revision = str(source).partition("@")
+    return name, revision or None

@@ -38,6 +38,7 @@ from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
 from ladder.training.monitor import GradientMonitor
 from ladder.training.progress import StepBar
+from ladder.training.translation import translate
 
 StageName = Literal["t2i", "ti2i", "finetune"]
 
@@ -81,6 +82,8 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     checkpoints = Checkpoints(folder / CHECKPOINT, chosen.checkpoint_every, settings(config, stage))
     if not checkpoints.step:
         clear(folder)
+        if stage == STAGES[0] and config.translation.steps:
+            translate(config, ladder, encoded)
     quiet()
     if config.model.lora_rank:
         ladder.begin_lora(config.model.lora_rank, config.seed)

@@ -1,0 +1,156 @@
+"""Translation: connectors learn the generator's words, and nothing else changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.running import with_stage
+
+from ladder.config import Config
+from ladder.data.loading import LadderData
+from ladder.model.ladder import Ladder
+from ladder.training import stages
+from ladder.training.stages import run_stage
+from ladder.training.translation import NEVER, Words, answered, scale_to, teach, translate
+
+
+@pytest.fixture
+def wordy(short: Config) -> Config:
+    """Queries that begin as four words, and six steps of translation."""
+    return dataclasses.replace(
+        short,
+        model=dataclasses.replace(short.model, query_text="red circle blue star"),
+        translation=dataclasses.replace(
+            short.translation, steps=6, batch=4, mixture={"t2i": 0.5, "ti2i": 0.5}
+        ),
+    )
+
+
+def fresh(config: Config, **changes) -> Ladder:
+    model = dataclasses.replace(config.model, **changes)
+    return Ladder.from_foundations(model, config.foundations, config.seed)
+
+
+def batches(config: Config, ladder: Ladder, encoded: Path):
+    stage = dataclasses.replace(config.stages.ti2i, steps=100, accumulate=1, batch=4)
+    prepare = ladder.understanding.prepare
+    return LadderData(encoded, "test", stage, NEVER, 0, prepare).train_dataloader()
+
+
+@pytest.mark.parametrize("connectors", ["shared", "per_rung"])
+def test_only_the_connectors_change(wordy, encoded, connectors):
+    """Not the queries, the generator, or the MLLM, of which not even a gradient is left."""
+    before, ladder = fresh(wordy, connectors=connectors), fresh(wordy, connectors=connectors)
+    translate(wordy, ladder, encoded)
+    changed = {
+        name
+        for (name, value), old in zip(
+            ladder.state_dict().items(), before.state_dict().values(), strict=True
+        )
+        if not torch.equal(value, old)
+    }
+    assert changed
+    assert all(name.startswith("connector.") for name in changed)
+    assert {name.split(".")[1] for name in changed if connectors == "per_rung"} <= {"0", "1", "2"}
+    others = [p for n, p in ladder.named_parameters() if not n.startswith("connector.")]
+    assert all(parameter.grad is None for parameter in others)
+
+
+def test_translating_twice_gives_the_same(wordy, encoded):
+    first, second = fresh(wordy), fresh(wordy)
+    for ladder in (first, second):
+        translate(wordy, ladder, encoded)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.connector.parameters(), second.connector.parameters(), strict=True)
+    )
+
+
+def test_the_connectors_come_nearer_to_the_words(wordy, encoded):
+    ladder = fresh(wordy)
+    words = Words.from_pretrained(wordy.foundations.generator)
+    losses = teach(ladder, words, batches(wordy, ladder, encoded), 60, 1e-2)
+    assert len(losses) == 60
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_the_answer_is_that_of_the_last_layer(wordy):
+    """The words are those of the MLLM's own forward over prompt and queries."""
+    ladder = fresh(wordy)
+    understanding = ladder.understanding
+    prompts = understanding.prepare(["a red circle"], [[]])
+    states, answers = answered(ladder, prompts)
+    assert states.shape == (3, 1, 4, 64)
+    inputs = torch.cat(
+        [
+            understanding.mllm.get_input_embeddings()(prompts.input_ids),
+            ladder.queries[None],
+        ],
+        dim=1,
+    )
+    with torch.no_grad():
+        logits = understanding.mllm(inputs_embeds=inputs).logits[0, -4:]
+    decode = understanding.prompter.tokenizer.decode
+    assert answers == [[decode(token) for token in logits.argmax(-1).tolist()]]
+
+
+def test_a_word_has_the_state_of_its_last_token(wordy):
+    """Among the words of its row, padded or not."""
+    words = Words.from_pretrained(wordy.foundations.generator)
+    states = words.states([["red", " circle"], ["a", " b"]])
+    assert states.shape == (2, 2, 48)
+    tokens = words.tokenizer("red circle", return_tensors="pt")
+    with torch.no_grad():
+        alone = words.encoder(**tokens).last_hidden_state[0]
+    torch.testing.assert_close(states[0, 1], alone[-1], atol=1e-5, rtol=1e-5)
+    red = tokens.char_to_token(0, 2)
+    torch.testing.assert_close(states[0, 0], alone[red], atol=1e-5, rtol=1e-5)
+
+
+def test_connectors_begin_at_the_scale_of_the_words(wordy):
+    ladder = fresh(wordy)
+    scale_to(ladder, torch.full((2, 4, 48), 3.0))
+    said = ladder.connector(torch.randn(3, 2, 4, 64))
+    assert said.square().mean().sqrt().item() == pytest.approx(3.0, rel=1e-3)
+
+
+def test_only_the_first_stage_translates_and_only_at_its_start(
+    wordy, encoded, tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(stages, "translate", lambda *inputs: calls.append(inputs))
+    config = with_stage(with_stage(wordy, "t2i", steps=3), "ti2i", steps=3)
+    run_stage(config, "t2i", encoded, tmp_path)
+    assert len(calls) == 1
+    run_stage(config, "ti2i", encoded, tmp_path)
+    assert len(calls) == 1
+    run_stage(
+        dataclasses.replace(config, translation=dataclasses.replace(config.translation, steps=0)),
+        "t2i",
+        encoded,
+        tmp_path,
+    )
+    assert len(calls) == 1
+
+
+def test_random_queries_cannot_be_translated(short):
+    with pytest.raises(ValueError, match=r"begin as words \(model.query_text\), got 5 steps"):
+        dataclasses.replace(short, translation=dataclasses.replace(short.translation, steps=5))
+
+
+def test_a_generator_without_text_encoder_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="text encoder and a tokenizer beside the generator"):
+        Words.from_pretrained(str(tmp_path))
+
+
+def test_prompts_are_never_dropped(wordy, encoded):
+    ladder = fresh(wordy)
+    tokenizer = ladder.understanding.prompter.tokenizer
+    batch = next(iter(batches(wordy, ladder, encoded)))
+    assert all(
+        "<|im_start|>user\n<|im_end|>" not in tokenizer.decode(row)
+        for row in batch.prompts.input_ids
+    )
