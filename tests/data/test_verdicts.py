@@ -89,6 +89,33 @@ def test_captions_near_one_another(tmp_path, similarity, rejected):
     assert [n for n, reason in enumerate(reasons(found)) if reason == "near_caption"] == rejected
 
 
+def test_captions_are_compared_as_a_loop_would(tmp_path):
+    """In sets and across splits, with chains of likeness and with repetitions. Those that share 52
+    of 64 values share a band at least, so none is missed."""
+    rng = np.random.default_rng(0)
+    roots = rng.integers(0, 2**32, (4, 64))
+    rows = []
+    for _ in range(80):
+        words = roots[rng.integers(4)].copy()
+        changed = rng.permutation(64)[: rng.integers(9)]
+        words[changed] = rng.integers(0, 2**32, len(changed))
+        rows.append(
+            {"words": words.tolist(), "set": "ab"[rng.integers(2)], "share": rng.random() * 0.6}
+        )
+    rows += rows[:20]
+    found = verdicts(tmp_path, rows, near_captions=0.8)
+    split = ["evaluation" if row["share"] < CURATION.evaluation_share else "train" for row in rows]
+
+    def rejects(a: int, b: int) -> bool:
+        later = rows[a]["set"] == rows[b]["set"] and a < b and split[a] == split[b]
+        across = (split[a], split[b]) == ("evaluation", "train")
+        return (later or across) and np.equal(rows[a]["words"], rows[b]["words"]).mean() >= 0.8
+
+    wanted = {b for b in range(len(rows)) if any(rejects(a, b) for a in range(len(rows)))}
+    assert {row["number"] for row in found if row["reason"] == "near_caption"} == wanted
+    assert 20 < len(wanted) < len(rows)
+
+
 def test_a_look_survives_what_people_do_to_pictures():
     """Scaled, compressed a little darker: few bits. Another picture: many."""
     rng = np.random.default_rng(0)

@@ -124,7 +124,9 @@ def _reason(sample: Sample, captions: tuple[str, ...], curation: Curation) -> st
 
 
 def _hash(picture: Image.Image) -> str:
-    return xxhash.xxh3_128_hexdigest(str(picture.size).encode() + picture.tobytes())
+    hasher = xxhash.xxh3_128(str(picture.size).encode())
+    hasher.update(picture.tobytes())
+    return hasher.hexdigest()
 
 
 def _look(picture: Image.Image) -> int:

@@ -19,6 +19,13 @@ BANDS = 16
 """Bands of a MinHash: captions with a similarity of s share one with 1 - (1 - s^4)^16."""
 
 
+REJECTS = """(
+    (a.set = b.set AND a.number < b.number AND a.split = b.split)
+    OR (a.split = 'evaluation' AND b.split = 'train')
+)"""
+"""Of two that are alike, `a` rejects `b`: the later in a set, and across splits the trained one."""
+
+
 def decide(parts: Path, out: Path, curation: Curation) -> None:
     """Write `out`, a parquet with all rows of `parts`/*/*.parquet, each with its verdict.
 
@@ -80,34 +87,67 @@ def _reject(db: duckdb.DuckDBPyConnection, reason: str, query: str) -> None:
 def _near_pictures(db: duckdb.DuckDBPyConnection, distance: int) -> None:
     """Two hashes at most `distance` bits apart agree wholly in one of distance + 1 bands."""
     edges = [64 * band // (distance + 1) for band in range(distance + 2)]
-    bands = " UNION ALL ".join(
-        f"""SELECT *, {band} AS band, (look >> {low}) & {(1 << (high - low)) - 1} AS bits
-        FROM judged WHERE reason IS NULL"""
-        for band, (low, high) in enumerate(pairwise(edges))
-    )
-    alike = f"bit_count(xor(a.look, b.look)) <= {distance}"
-    _reject_alike(db, "near_duplicate", bands, alike)
+    _set_repeated_apart(db, "look")
+    for low, high in pairwise(edges):
+        _take_band(db, f"(look >> {low}) & {(1 << (high - low)) - 1}")
+        db.execute(
+            f"""
+            INSERT INTO found
+            SELECT DISTINCT b.set, b.number FROM banded AS a JOIN banded AS b USING (bits)
+            WHERE {REJECTS} AND bit_count(xor(a.look, b.look)) <= {distance}
+            """
+        )
+    _reject(db, "near_duplicate", "SELECT * FROM found")
 
 
 def _near_captions(db: duckdb.DuckDBPyConnection, similarity: float) -> None:
-    """Captions that share a band of their MinHash and then `similarity` of all its values."""
+    """Captions that share a band of their MinHash and then `similarity` of all its values.
+
+    MinHashes are wide, so they are looked up for pairs only.
+    """
     width = PERMUTATIONS // BANDS
-    bands = f"""
-        SELECT *, hash(words[{width} * band + 1 : {width} * (band + 1)]) AS bits
-        FROM judged, range({BANDS}) AS bands(band) WHERE reason IS NULL"""
-    pairs = "list_zip(a.words, b.words)"
-    equal = f"len(list_filter({pairs}, lambda pair: pair[1] = pair[2]))"
-    _reject_alike(db, "near_caption", bands, f"{equal} >= {similarity * PERMUTATIONS}")
+    shared = "len(list_filter(list_zip(a.words, b.words), lambda pair: pair[1] = pair[2]))"
+    _set_repeated_apart(db, "hash(words)")
+    for band in range(BANDS):
+        _take_band(db, f"hash(words[{width * band + 1} : {width * (band + 1)}])")
+        db.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE pairs AS
+            SELECT a.set AS first_set, a.number AS first_number, b.set, b.number
+            FROM banded AS a JOIN banded AS b USING (bits) WHERE {REJECTS};
+            INSERT INTO found
+            SELECT DISTINCT b.set, b.number FROM pairs
+            JOIN judged AS a ON a.set = first_set AND a.number = first_number
+            JOIN judged AS b ON b.set = pairs.set AND b.number = pairs.number
+            WHERE {shared} >= {similarity * PERMUTATIONS}
+            """
+        )
+    _reject(db, "near_caption", "SELECT * FROM found")
 
 
-def _reject_alike(db: duckdb.DuckDBPyConnection, reason: str, bands: str, alike: str) -> None:
-    """Reject the later of two that are alike in a set, and of two across splits the trained one."""
-    db.execute(f"CREATE OR REPLACE TEMP TABLE banded AS {bands}")
-    later = "a.set = b.set AND a.number < b.number AND a.split = b.split"
-    held_out = "a.split = 'evaluation' AND b.split = 'train'"
-    _reject(
-        db,
-        reason,
-        f"""SELECT b.set, b.number FROM banded AS a JOIN banded AS b USING (band, bits)
-        WHERE (({later}) OR ({held_out})) AND {alike}""",
+def _set_repeated_apart(db: duckdb.DuckDBPyConnection, value: str) -> None:
+    """Make the tables `firsts`, of each `value` the first in its set and split, and `found`, which
+    begins with all others.
+
+    The first of equals stands for all of them, so that a caption which was used a thousand times
+    does not make half a million pairs.
+    """
+    db.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE ranked AS
+        SELECT set, number, row_number() OVER (PARTITION BY set, split, {value} ORDER BY number)
+        AS place FROM judged WHERE reason IS NULL;
+        CREATE OR REPLACE TEMP TABLE firsts AS SELECT set, number FROM ranked WHERE place = 1;
+        CREATE OR REPLACE TEMP TABLE found AS SELECT set, number FROM ranked WHERE place > 1
+        """
+    )
+
+
+def _take_band(db: duckdb.DuckDBPyConnection, bits: str) -> None:
+    """Make the table `banded`, one band at a time: those with equal `bits` may be alike."""
+    db.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE banded AS
+        SELECT set, number, split, look, {bits} AS bits FROM judged JOIN firsts USING (set, number)
+        """
     )
