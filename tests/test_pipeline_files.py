@@ -218,6 +218,7 @@ def test_imports_go_one_way():
         "branches",
         "model",
         "pipeline",
+        "outside",
         "published",
         "use",
     ]
