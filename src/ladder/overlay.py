@@ -35,7 +35,7 @@ class ConfigError(ValueError):
 
 
 class Constructor(SafeConstructor):
-    """Refuses mappings that merge keys (`<<`) blow up: a few lines of them would fill the memory."""
+    """Refuses mappings that merge keys (`<<`) blow up: a few lines could fill the memory."""
 
     def flatten_mapping(self, node: MappingNode) -> Any:
         flattened = super().flatten_mapping(node)

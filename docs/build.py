@@ -1,0 +1,37 @@
+"""The reference of every module, from its docstrings, into site/: `make docs`.
+
+Nothing is fetched while it is built or read. A warning ends it: of a name that can't be resolved,
+or an annotation that can't be read.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import warnings
+from pathlib import Path
+
+import pdoc
+
+import ladder
+
+ROOT = Path(__file__).parents[1]
+SITE = ROOT / "site"
+
+
+def modules() -> list[str]:
+    """The names of all modules of the package, in their order."""
+    found = pkgutil.walk_packages(ladder.__path__, "ladder.")
+    return ["ladder", *sorted(module.name for module in found)]
+
+
+def build(site: Path) -> None:
+    """Write the pages and their search index into `site`."""
+    # pdoc looks names up where they stand; this one stands there once it was asked for.
+    ladder.LadderPipeline = ladder.LadderPipeline
+    pdoc.render.configure(docformat="markdown", show_source=True)
+    pdoc.pdoc(*modules(), output_directory=site)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("error", module="pdoc")
+    build(SITE)
