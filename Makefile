@@ -8,7 +8,7 @@ JOBS ?= 2
 # How long coverage leads the input of each parser, and how often the main job is killed.
 FUZZ_SECONDS ?= 120
 KILLS ?= 200
-PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\)(.*/\1/p' tests/fuzz/test_parsers.py)
+PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parsers.py)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
