@@ -19,9 +19,11 @@ SITE = ROOT / "site"
 
 
 def modules() -> list[str]:
-    """The names of all modules of the package, in their order."""
-    found = pkgutil.walk_packages(ladder.__path__, "ladder.")
-    return ["ladder", *sorted(module.name for module in found)]
+    """The package and what is directly in it; pdoc finds what is in these."""
+    return [
+        "ladder",
+        *(f"ladder.{module.name}" for module in pkgutil.iter_modules(ladder.__path__)),
+    ]
 
 
 def build(site: Path) -> None:
