@@ -12,7 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,11 +53,12 @@ def place(whole: Undisturbed, tmp_path: Path) -> Path:
 
 
 def after(seconds: float, signal_number: int) -> Callable[[int], None]:
-    """Sends a signal to a process when it has run for so long."""
+    """Sends a signal to a process when it has run for so long, unless it has ended."""
 
     def send(pid: int) -> None:
         time.sleep(seconds)
-        os.kill(pid, signal_number)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal_number)
 
     return send
 
