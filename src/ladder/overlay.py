@@ -34,7 +34,7 @@ class ConfigError(ValueError):
     """A configuration that breaks a rule; the text is one line that names source and key."""
 
 
-class Constructor(SafeConstructor):
+class _Constructor(SafeConstructor):
     """Refuses mappings that merge keys (`<<`) blow up: a few lines could fill the memory."""
 
     def flatten_mapping(self, node: MappingNode) -> Any:
@@ -56,7 +56,7 @@ def read_yaml(text: str, source: str) -> Any:
     if max(accumulate(BRACKETS.get(letter, 0) for letter in text), default=0) > MOST_BRACKETS:
         raise ConfigError(f"{source}: nested too deeply")
     yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = Constructor
+    yaml.Constructor = _Constructor
     try:
         return yaml.load(text)
     except YAMLError as error:
