@@ -5,11 +5,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Two processes of one thread each are faster than one of two, and so the tests run.
 JOBS ?= 2
+# How long coverage leads the input of each parser, and how often the main job is killed.
+FUZZ_SECONDS ?= 120
+KILLS ?= 200
+PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parsers.py)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ablations test test-fast lint
+.PHONY: help setup repro ablations test test-fast lint fuzz chaos docs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,3 +44,16 @@ test-fast: setup  ## the tests that take less than five seconds each
 lint: setup  ## style of code and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
+	$(BIN)/pytest --hypothesis-profile=fuzz tests/fuzz
+	$(BIN)/python -m pip install --quiet --requirement tests/fuzz/requirements.lock
+	for parser in $(PARSERS); do \
+	  $(BIN)/python -m tests.fuzz.guided $$parser -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+chaos: setup  ## kill the stages of a tiny main job 200 times (KILLS), fill its disk, interrupt it
+	CHAOS_KILLS=$(KILLS) $(BIN)/pytest -n $(JOBS) tests/chaos
+
+docs: setup  ## the reference of all modules, into site/
+	$(BIN)/python -m pip install --quiet --requirement docs/requirements.lock
+	$(BIN)/python docs/build.py

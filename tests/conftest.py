@@ -28,6 +28,7 @@ install_import_hook("ladder", "beartype.beartype(conf=beartype.BeartypeConf(is_p
 
 # Other work on the machine must not fail a test: no example has a time limit.
 settings.register_profile("ladder", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=5000)  # `make fuzz`
 settings.load_profile("ladder")
 
 ROOT = Path(__file__).parents[1]

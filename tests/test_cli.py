@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.tiny import SIDE, tiny_mllm, tiny_picture, tiny_sana
+from tests.tiny import SIDE, tiny_ladder, tiny_picture
 
 from ladder import cli, use
 from ladder.config import load
-from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline
 
 ROOT = Path(__file__).parents[1]
@@ -167,34 +166,19 @@ def test_a_picture_is_read_upright_and_in_rgb(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def tiny_ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ladder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an untrained ladder between tiny foundations."""
-    folder = tmp_path_factory.mktemp("tiny")
-    tiny_mllm(folder / "mllm")
-    tiny_sana(folder / "sana")
-    config = load(
-        arguments=[
-            f"foundations.mllm={folder / 'mllm'}",
-            f"foundations.generator={folder / 'sana'}",
-            "model.queries=2",
-            "model.query_text=null",
-        ],
-        root=ROOT,
-    )
-    ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
-    pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
-    pipeline.save_pretrained(folder / "ladder")
-    return folder / "ladder"
+    return tiny_ladder(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture
-def run(tiny_ladder: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+def run(ladder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     """Runs a verb on the tiny ladder; returns what it says on stdout, and the picture it wrote."""
 
     def call(*words: str) -> tuple[str, Image.Image | None]:
         output = tmp_path / "drawn.png"
         output.unlink(missing_ok=True)
-        options = ["--model", str(tiny_ladder)]
+        options = ["--model", str(ladder_folder)]
         if words[0] != "ask":
             options += ["--steps", "2", "-o", str(output)]
         assert cli.main([*words, *options]) == 0
@@ -212,10 +196,10 @@ def pictures(tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def test_generate_draws_what_the_pipeline_draws(run, tiny_ladder: Path, tmp_path: Path):
+def test_generate_draws_what_the_pipeline_draws(run, ladder_folder: Path, tmp_path: Path):
     shown, picture = run("generate", "a red star", "--seed", "3", "--guidance", "2")
     assert shown == f"{tmp_path / 'drawn.png'}\n"
-    pipeline = LadderPipeline.from_pretrained(tiny_ladder)
+    pipeline = LadderPipeline.from_pretrained(ladder_folder)
     generator = torch.Generator().manual_seed(3)
     expected = pipeline(
         "a red star", num_inference_steps=2, guidance_scale=2.0, generator=generator
@@ -243,9 +227,9 @@ def test_edit_depends_on_each_source(run, pictures: list[str]):
     assert len({picture.tobytes() for picture in drawn}) == 3
 
 
-def test_ask_says_what_the_pipeline_says(run, tiny_ladder: Path, pictures: list[str]):
+def test_ask_says_what_the_pipeline_says(run, ladder_folder: Path, pictures: list[str]):
     shown, _ = run("ask", pictures[0], "what is it?")
-    pipeline = LadderPipeline.from_pretrained(tiny_ladder)
+    pipeline = LadderPipeline.from_pretrained(ladder_folder)
     assert shown == pipeline.ask(use.read_picture(Path(pictures[0])), "what is it?") + "\n"
 
 

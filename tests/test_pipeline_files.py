@@ -221,6 +221,7 @@ def test_imports_go_one_way():
         "denoising",
         "explanation",
         "pipeline",
+        "outside",
         "published",
         "use",
     ]

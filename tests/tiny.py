@@ -204,6 +204,24 @@ def tiny_autoencoder() -> AutoencoderDC:
     )
 
 
+def tiny_ladder(folder: Path | str) -> Path:
+    """Write an untrained ladder of two queries, with its foundations beside it, below `folder`;
+    returns its own folder."""
+    from ladder.config import load
+    from ladder.model.ladder import Ladder
+    from ladder.pipeline import LadderPipeline
+
+    folder = Path(folder)
+    parts = {"mllm": tiny_mllm(folder / "mllm"), "generator": tiny_sana(folder / "sana")}
+    words = [f"foundations.{name}={part}" for name, part in parts.items()]
+    words += ["model.queries=2", "model.query_text=null"]
+    config = load(arguments=words, root=Path(__file__).parents[1])
+    ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
+    pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
+    pipeline.save_pretrained(folder / "ladder")
+    return folder / "ladder"
+
+
 def tiny_picture(seed: int, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
     """An RGB picture of noise in 8 x 8 blocks; `size` is (width, height) in pixels."""
     blocks = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 from ladder import benchmarks, use
 from ladder.exchange import export_published, import_published, score, verify_published
 from ladder.studies import bench, cell, compare, execute, plan, power, report, sweep, watch
@@ -42,12 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_on_config(options, settings)
         else:
             options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         if options.traceback:
             raise
         print(f"ladder {options.verb}: {one_line(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning makes of the one the other.
+        if not any(isinstance(one, KeyboardInterrupt) for one in (stop, stop.__context__)):
+            raise
         print(f"ladder {options.verb}: interrupted", file=sys.stderr)
         return 130
     return 0

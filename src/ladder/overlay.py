@@ -12,27 +12,53 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, Literal, TypeVar
 
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.nodes import MappingNode
 
 Section = TypeVar("Section")
+
+MOST_KEYS = 1000
+"""In a mapping, those of what is merged into it included."""
+MOST_BRACKETS = 100
+"""Open at a time: what the parser needs for them grows with the square of their depth."""
+BRACKETS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class ConfigError(ValueError):
     """A configuration that breaks a rule; the text is one line that names source and key."""
 
 
+class _Constructor(SafeConstructor):
+    """Refuses mappings that merge keys (`<<`) blow up: a few lines could fill the memory."""
+
+    def flatten_mapping(self, node: MappingNode) -> Any:
+        flattened = super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            raise ConstructorError(
+                problem=f"a mapping has at most {MOST_KEYS} keys, got {len(node.value)}",
+                problem_mark=node.start_mark,
+            )
+        return flattened
+
+
 def read_yaml(text: str, source: str) -> Any:
     """The plain value of a YAML document; `source` is what errors call it.
 
-    Raises ConfigError for what is not YAML, keys given twice, tags of Python objects, and nesting
-    too deep to parse.
+    Raises ConfigError for what is not YAML, keys given twice, tags of Python objects,
+    nesting too deep to parse, and mappings of more than MOST_KEYS.
     """
+    if max(accumulate(BRACKETS.get(letter, 0) for letter in text), default=0) > MOST_BRACKETS:
+        raise ConfigError(f"{source}: nested too deeply")
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        return yaml.load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

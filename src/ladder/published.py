@@ -10,6 +10,7 @@ no use for (rows of closing tokens) is kept in EXTRA, so that exporting gives ev
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Collection
@@ -30,6 +31,7 @@ from ladder.model.prompts import Prompter
 from ladder.model.reference import Reference
 from ladder.model.rungs import layer_indices
 from ladder.model.understanding import Understanding
+from ladder.outside import reading, require_finite
 from ladder.pipeline import LadderPipeline
 
 VISUAL_TOKENS, TOKEN_SIDE = 256, 28
@@ -51,9 +53,17 @@ NOT_PUBLISHED = ("patch_embed.pos_embed",)
 def read_published(folder: Path) -> LadderPipeline:
     """The whole published model: `folder` is a checkpoint, or holds one in `checkpoint`.
 
-    Raises ValueError for weights that are missing or left over, FileNotFoundError for a base that
-    is neither a folder beside it nor on the hub.
+    Raises ValueError, naming `folder`, for weights that are missing, left over, not finite or of
+    other shapes, for files that are not those of a checkpoint, and for a base that is neither a
+    folder beside it nor on the hub.
     """
+    with reading(folder, "a published checkpoint"):
+        pipeline = _read(folder)
+    require_finite({"ladder": pipeline.ladder, "vae": pipeline.vae}, folder)
+    return pipeline
+
+
+def _read(folder: Path) -> LadderPipeline:
     home = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     config = json.loads((home / "config.json").read_text())
     weights = parts_of(_weights(home))
@@ -97,11 +107,13 @@ def read_published(folder: Path) -> LadderPipeline:
 def import_published(folder: Path, out: Path) -> Path:
     """Write the published model in `folder` as `out`/ladder and `out`/mllm; returns the first.
 
-    Raises FileExistsError if `out` is there already.
+    Raises FileExistsError if `out` is there already. Nothing is written unless all was read.
     """
-    out.mkdir(parents=True)
+    if out.exists():
+        raise FileExistsError(errno.EEXIST, "must not exist yet", str(out))
     home = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     pipeline = read_published(folder)
+    out.mkdir(parents=True)
     understanding = pipeline.ladder.understanding
     understanding.mllm.save_pretrained(out / "mllm")
     understanding.prompter.tokenizer.save_pretrained(out / "mllm")

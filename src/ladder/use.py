@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ladder.outside import reading, require_finite
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -28,6 +30,8 @@ BATCH = 32
 """Pictures drawn at once, if they aren't of one prompt."""
 STDIN = "-"
 """In place of a text: the lines of what is piped in."""
+ANSWER = 256
+"""Tokens of an answer, at most."""
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -51,15 +55,25 @@ def ask(options: argparse.Namespace) -> None:
     picture = read_picture(options.image)
     questions = texts([options.question])
     pipeline = open_ladder(options.model)
+    require_short(pipeline, questions)
     for question in questions:
         if options.json:
-            answer = pipeline.ask(picture, question)
+            answer = pipeline.ask(picture, question, ANSWER)
             said = {"image": str(options.image), "question": question, "answer": answer}
             print(json.dumps(said), flush=True)
             continue
-        for piece in pipeline.stream(picture, question):
+        for piece in pipeline.stream(picture, question, ANSWER):
             print(piece, end="", flush=True)
         print()
+
+
+def require_short(pipeline: LadderPipeline, questions: list[str]) -> None:
+    """Raises ValueError for a question that leaves no room for an answer."""
+    understanding = pipeline.ladder.understanding
+    longest = understanding.mllm.config.text_config.max_position_embeddings - ANSWER
+    for question in questions:
+        if (tokens := len(understanding.prompter.tokens(question))) > longest:
+            raise ValueError(f"a question must have at most {longest} tokens, got {tokens}")
 
 
 def draw(
@@ -120,10 +134,16 @@ def check_output(path: Path) -> None:
 
 
 def texts(words: list[str]) -> list[str]:
-    """The words of the command line, with the lines of stdin in place of STDIN."""
+    """The words of the command line, with the lines of stdin in place of STDIN.
+
+    Raises ValueError for bytes that were no UTF-8, and where stdin holds nothing.
+    """
     found = [line for word in words for line in (lines(Path(word)) if word == STDIN else [word])]
     if words and not found:
         raise ValueError("stdin must hold a line of text, got none")
+    for text in found:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"words must be UTF-8, got {text[:50]!a}")
     return found
 
 
@@ -136,14 +156,34 @@ def lines(path: Path) -> list[str]:
 def open_ladder(folder: Path | None) -> LadderPipeline:
     """The pipeline in a folder, by default the one that comes with the repository.
 
-    Raises FileNotFoundError where there is no such folder.
+    Raises FileNotFoundError where there is no such folder, and ValueError for one whose files
+    aren't those of a ladder, or whose weights aren't all there, all expected and all finite.
     """
+    from diffusers import AutoencoderDC
+
+    from ladder.model.generator import load_part
     from ladder.pipeline import SHIPPED, LadderPipeline
 
     folder = folder or SHIPPED
-    if not folder.is_dir():
+    if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(errno.ENOENT, "no trained ladder here", str(folder))
-    return LadderPipeline.from_pretrained(folder)
+    quiet()
+    with reading(folder, "a ladder"):
+        # A pipeline would fill in weights that its autoencoder lacks, and forget those left over.
+        autoencoder = load_part(AutoencoderDC, folder, "vae")
+        pipeline = LadderPipeline.from_pretrained(folder, vae=autoencoder)
+    require_finite({"ladder": pipeline.ladder, "vae": autoencoder}, folder)
+    return pipeline
+
+
+def quiet() -> None:
+    """Keep the libraries' own bars and advice about loading off the terminal."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
 
 
 def read_picture(path: Path) -> Image.Image:

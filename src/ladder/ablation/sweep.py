@@ -42,6 +42,8 @@ CODE = ("src/ladder/**/*.py", "params.yaml", "experiments/arms/*.yaml",
         "experiments/profiles/*.yaml")  # fmt: skip
 DATA = "dvc.lock"
 """Holds the hashes of all data and models."""
+MOST_VALUES = 10_000
+"""Of a range on the command line."""
 TAIL = 2000
 """Characters of a log that are kept as the error of a failed cell."""
 
@@ -80,7 +82,7 @@ def sweep(
 
 def cells_of(notebook: Path, grid: Mapping[str, Sequence[Any]], root: Path) -> list[Cell]:
     """The cells of a grid, in its order, for the code and data under `root`."""
-    known = papermill.inspect_notebook(str(notebook))
+    known = parameters_of(notebook)
     for name, values in grid.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -92,6 +94,14 @@ def cells_of(notebook: Path, grid: Mapping[str, Sequence[Any]], root: Path) -> l
     products = itertools.product(*grid.values())
     cells = [dict(zip(grid, (plain(v) for v in values), strict=True)) for values in products]
     return [Cell(name_of(parameters, origin), parameters) for parameters in cells]
+
+
+def parameters_of(notebook: Path) -> dict[str, Any]:
+    """What papermill finds of the parameters; raises ValueError for a file that is no notebook."""
+    try:
+        return papermill.inspect_notebook(str(notebook))
+    except (nbformat.ValidationError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{notebook} must be a notebook: {type(error).__name__}") from error
 
 
 def require_type(name: str, value: Any, default: Any) -> None:
@@ -175,10 +185,16 @@ def grid_of(parameters: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def values_of(text: str) -> list[Any]:
-    """The values of a parameter on the command line: `a,b`, `0..4`, `0.1,0.2` or `(1, 2)`."""
+    """The values of a parameter on the command line: `a,b`, `0..4`, `0.1,0.2` or `(1, 2)`.
+
+    Raises ValueError for a range of more than MOST_VALUES.
+    """
     first, dots, last = text.partition("..")
     if dots and first.lstrip("-").isdigit() and last.lstrip("-").isdigit():
-        return [*range(int(first), int(last) + 1)]
+        values = range(int(first), int(last) + 1)
+        if len(values[: MOST_VALUES + 1]) > MOST_VALUES:
+            raise ValueError(f"a range has at most {MOST_VALUES} values, got {text[:50]}")
+        return [*values]
     whole = text.startswith(("(", "[", "{", "'", '"'))
     return [literal(part) for part in ([text] if whole else text.split(","))]
 
@@ -187,5 +203,5 @@ def literal(text: str) -> Any:
     """A Python literal, or the text itself where it is none."""
     try:
         return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        return text
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text  # unhashable keys and deep nesting raise the last three

@@ -1,7 +1,8 @@
 """ImgEdit-Bench: a judge's text with three criteria from 1 to 5, to one score for each edit.
 
 `official` takes a line only if it splits once at ": " and the rest is digits, and forgets what it
-can't read (https://github.com/PKU-YuanGroup/ImgEdit). `fixed` reads `4.`, `4/5`, bold names and
+can't read (https://github.com/PKU-YuanGroup/ImgEdit); what would stop it (superscripts, numbers of
+thousands of digits) counts as not read. `fixed` reads `4.`, `4/5`, bold names and
 criteria in one line, refuses numbers outside 1..5, holds the second and third criterion down to
 the first (as the judge is told to), and counts what it can't read as invalid.
 """
@@ -17,14 +18,17 @@ import numpy as np
 
 CRITERIA = 3
 LOWEST, HIGHEST = 1, 5
-SCORE = re.compile(r"\**[ ]*:[ ]*\**[ ]*(\d+(?:\.\d+)?)\.?(?![\d.])(?:[ ]*/[ ]*(\d+))?")
+LONGEST = 15
+"""Digits of a number that `official` reads."""
+SCORE = re.compile(r":[ ]*+\**+[ ]*+(\d+(?:\.\d+)?)\.?(?![\d.])(?:[ ]*/[ ]*(\d+))?")
 """A number behind a colon, perhaps bold, perhaps out of something."""
 
 
 def official(text: str) -> float | None:
     """The mean of what the official parser finds, to two digits; None if it finds nothing."""
     parts = [line.strip().split(": ") for line in text.splitlines()]
-    found = [int(part[1]) for part in parts if len(part) == 2 and part[1].isdigit()]
+    numbers = [part[1] for part in parts if len(part) == 2 and part[1].isdecimal()]
+    found = [int(number) for number in numbers if len(number) <= LONGEST]
     return round(float(np.mean(found)), 2) if found else None
 
 

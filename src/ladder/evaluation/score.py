@@ -19,6 +19,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,20 @@ import numpy as np
 
 from ladder.evaluation import dpg, geneval, imgedit, tiif
 
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    csv.Error,
+    json.JSONDecodeError,
+    zlib.error,
+)
+"""What reading a file of another form raises."""
+LARGEST = 2**30
+"""Bytes of a text that is unpacked."""
 PICTURES = 4
 """That GenEval and DPG-Bench ask for each prompt."""
 
@@ -46,7 +61,7 @@ def score(
     """
     try:
         found = SCORERS[benchmark](read(observations), reference, per_item)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except UNREADABLE as error:
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"{observations} is not in the form of {benchmark}: {what}") from error
     if found["missing"] and complete:
@@ -58,9 +73,13 @@ def score(
 
 
 def read(path: Path) -> str:
-    """A text file, gzipped or plain."""
-    content = path.read_bytes()
-    return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
+    """A text file, gzipped or plain; raises ValueError for one of more than LARGEST bytes."""
+    with path.open("rb") as plain, gzip.open(path) as packed:
+        file = packed if plain.peek(2)[:2] == b"\x1f\x8b" else plain
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"{path} must hold at most {LARGEST} bytes of text")
+    return content.decode()
 
 
 def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any]:

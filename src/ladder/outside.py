@@ -1,0 +1,52 @@
+"""What comes from outside, a folder of weights above all, is taken as it should be or refused.
+
+Libraries raise many kinds of errors on files that are damaged or were made up; at the command line
+each of them must be one line that names the folder.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
+"""What diffusers, transformers, safetensors and torch raise on such files."""
+
+
+@contextmanager
+def reading(folder: Path, what: str) -> Iterator[None]:
+    """Within it, an error on the content of `folder` becomes a ValueError that names it.
+
+    `what` is what the folder should have been, such as "a ladder".
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{folder}: not {what} that can be used: {reason}") from error
+
+
+def require_finite(parts: Mapping[str, nn.Module], source: Path) -> None:
+    """Raises ValueError for a weight that is infinite or no number, with its name."""
+    for part, module in parts.items():
+        for name, value in module.state_dict().items():
+            if not value.isfinite().all():
+                raise ValueError(f"{source}: weights must be finite, {part}.{name} is not")
