@@ -24,6 +24,7 @@ from ladder.foundations.tokenizer import SYSTEMS
 from ladder.world import forms
 from ladder.world.language import grid
 from ladder.world.render import render
+from ladder.world.scenes import BACKGROUNDS
 
 LENGTH = 224
 
@@ -233,3 +234,27 @@ def test_rows_and_questions_come_as_often_as_the_mix_says(tokenizer, mix):
         share = np.mean([words.startswith(opening) for words in asked])
         # A question that a scene doesn't allow is drawn again, so shares shift a little.
         assert abs(share - mix.questions[kind] / times) < 0.05
+
+
+def test_fields_of_which_nothing_is_said_are_blank(tokenizer):
+    """What is asked for after an edit, what is seen after a short caption; all after nothing."""
+    rows = draw_rows(np.random.default_rng(5), tokenizer, TUNED, 40, LENGTH)
+    kinds = {"edit": 0, "short": 0, "dense": 0, "nothing": 0}
+    for index, own, words, answer in turns(rows, tokenizer):
+        if not answer.startswith("<|vision_start|>"):
+            continue
+        fields = rows.targets[index, own[-len(forms.FORM) :]].tolist()
+        said = tuple(tokenizer.decode(field).strip() for field in fields)
+        asked, seen = said[: forms.ASKED], said[forms.ASKED :]
+        assert asked == forms.EMPTY_ASKED or seen == forms.EMPTY_SEEN
+        if rows.scenes[index] is not None:
+            kind = "edit"
+            assert asked == forms.EMPTY_ASKED
+            assert seen[0] in BACKGROUNDS
+        elif not words:
+            kind = "nothing"
+            assert said == forms.EMPTY_ASKED + forms.EMPTY_SEEN
+        else:
+            kind = "short" if seen == forms.EMPTY_SEEN else "dense"
+        kinds[kind] += 1
+    assert all(kinds.values()), kinds
