@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from ladder import benchmarks
 from ladder.exchange import export_published, import_published, score, verify_published
+from ladder.playground import serve
+from ladder.playground.serve import playground
 from ladder.studies import bench, cell, compare, execute, plan, power, report, sweep
 from ladder.use import ask, edit, generate
 
@@ -218,6 +220,9 @@ def build_parser() -> argparse.ArgumentParser:
     verb = add_verb(verbs, ask)
     verb.add_argument("image", type=Path, metavar="IMAGE")
     verb.add_argument("question", metavar="QUESTION")
+    add_model(verb)
+    verb = add_verb(verbs, playground)
+    serve.add_options(verb)
     add_model(verb)
     return parser
 

@@ -1,0 +1,63 @@
+"""The verb `playground`: open the ladders, then serve the page."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+MAXIMUM_UPLOAD = "10mb"
+STYLE = """
+.gradio-container {max-width: 1100px !important; margin: 0 auto !important}
+.grid-wrap {min-height: 0 !important; height: auto !important; max-height: none !important}
+"""
+
+
+def playground(options: argparse.Namespace) -> None:
+    """Draw, edit and ask in the browser, with a weight for every rung; ends with Ctrl-C."""
+    try:
+        import gradio as gr
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise ValueError(
+            "the playground needs gradio: `make playground` installs and starts it"
+        ) from error
+    from ladder.playground.app import build
+    from ladder.playground.drawing import Models
+
+    # Fonts of the machine: the theme's own come from the network.
+    theme = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    )
+    # Its every request would be a line of the log.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    app = build(Models.open(options.model, options.compare))
+    _, address, _ = app.launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=False,
+        max_file_size=MAXIMUM_UPLOAD,
+        footer_links=[],
+        ssr_mode=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        theme=theme,
+        css=STYLE,
+    )
+    print(f"{address} (Ctrl-C ends it)", flush=True)
+    app.block_thread()
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """The words of the verb, but for `--model`."""
+    verb.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FOLDER",
+        help="another ladder to draw on the same noise (the same one, all rungs at 1)",
+    )
+    verb.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (%(default)s: this machine only)"
+    )
+    verb.add_argument("--port", type=int, default=7860, help="(%(default)s)")
