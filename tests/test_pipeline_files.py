@@ -220,6 +220,7 @@ def test_imports_go_one_way():
         "pipeline",
         "published",
         "use",
+        "playground",
     ]
     order += ["training", "evaluation", "ablation", "exchange", "benchmarks", "bench", "planning"]
     order += ["studies"]

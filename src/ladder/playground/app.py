@@ -32,11 +32,11 @@ REMEMBER = """(query) => {
 }"""
 """Puts the settings into the address bar, and returns the whole link."""
 WORDS = {
-    "generate": ("Prompt", "a red star and a blue circle"),
-    "edit": ("Instruction", "remove the star"),
-    "ask": ("Question", "what color is the star?"),
+    "generate": ("Prompt", "a red star and a blue circle", "Draw"),
+    "edit": ("Instruction", "remove the star", "Draw"),
+    "ask": ("Question", "what color is the star?", "Ask"),
 }
-"""What the text of a tab is, and an example."""
+"""What the text of a tab is, an example, and what sends it."""
 EARLIER = 24
 """Pictures of a visit that are kept."""
 KEPT_SECONDS = 3600
@@ -59,7 +59,7 @@ def build(models: Models) -> gr.Blocks:
             with gr.Tab("Generate", id="generate"):
                 generate, drawn, to_edit = drawing_tab(models, "generate", gr.State([]))
             with gr.Tab("Edit", id="edit"):
-                sources = add_upload("Picture to change, or several to combine")
+                sources = add_upload("Pictures to change")
                 sources.upload(checked, sources, sources, **PRIVATE)
                 edit, edited, again = drawing_tab(models, "edit", sources)
             with gr.Tab("Ask", id="ask"):
@@ -84,18 +84,20 @@ def drawing_tab(
     models: Models, task: Task, sources: gr.Gallery | gr.State
 ) -> tuple[Controls, gr.Gallery, gr.Button]:
     """Add what draws; returns its settings, its pictures and the button that edits the first."""
-    prompt, button = add_text(*WORDS[task], "Draw")
+    prompt = add_text(*WORDS[task])
     with gr.Row():
         with gr.Column():
-            result = add_pictures("Pictures", 2)
+            result = add_pictures("Pictures")
             with gr.Row():
-                change = gr.Button("Edit the first picture", size="sm")
-                download = gr.DownloadButton("Download all", size="sm", interactive=False)
-            link = gr.Textbox(label="Link to these settings", buttons=["copy"], interactive=False)
-            with gr.Accordion("Earlier pictures", open=False):
-                earlier = add_pictures("Earlier pictures", 4)
+                change = gr.Button("Edit the first", size="sm", min_width=120)
+                download = gr.DownloadButton(
+                    "Download all", size="sm", min_width=120, interactive=False
+                )
         with gr.Column():
             controls = add_controls(task, prompt, rung_names(models.pipeline.ladder.taps))
+    link = gr.Textbox(label="Link to these settings", buttons=["copy"], interactive=False)
+    with gr.Accordion("Earlier pictures", open=False):
+        earlier = add_pictures("Earlier pictures", "small")
     kept = gr.State([], time_to_live=KEPT_SECONDS)
 
     def run(
@@ -136,10 +138,7 @@ def drawing_tab(
 
     inputs = [sources, kept, *controls.inputs]
     outputs = [result, download, link, kept, earlier]
-    drawn = gr.on(
-        [button.click, prompt.submit],
-        run, inputs, outputs, api_name=task, show_progress_on=result, **MODEL,
-    )  # fmt: skip
+    drawn = prompt.submit(run, inputs, outputs, api_name=task, show_progress_on=result, **MODEL)
     moved = gr.on(
         [rung.input for rung in controls.rungs],
         redraw, inputs, outputs, trigger_mode="always_last", show_progress_on=result,
@@ -154,7 +153,7 @@ def asking_tab(models: Models) -> None:
     """Add what answers questions about a picture, or about none."""
     picture = add_upload("Picture to ask about")
     picture.upload(checked, picture, picture, **PRIVATE)
-    question, button = add_text(*WORDS["ask"], "Ask")
+    question = add_text(*WORDS["ask"])
     answer = gr.Textbox(label="Answer of the untouched language model", interactive=False)
 
     def run(uploads: list[tuple[str, str | None]] | None, text: str) -> Iterator[str]:
@@ -171,18 +170,17 @@ def asking_tab(models: Models) -> None:
                 said += piece
                 yield said
 
-    gr.on(
-        [button.click, question.submit], run, [picture, question], answer, api_name="ask", **MODEL
-    )
+    question.submit(run, [picture, question], answer, api_name="ask", **MODEL)
 
 
-def add_pictures(label: str, columns: int) -> gr.Gallery:
-    """Add a field that shows pictures."""
+def add_pictures(label: str, look: str = "") -> gr.Gallery:
+    """Add a field that shows pictures, two side by side or, with the look "small", more."""
     return gr.Gallery(
         label=label,
         show_label=False,
-        columns=columns,
+        columns=2,
         fit_columns=False,
+        elem_classes=look,
         height="auto",
         format="png",
         object_fit="contain",

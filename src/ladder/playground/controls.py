@@ -61,11 +61,9 @@ class Controls:
         return dict(zip(self.inputs, [one.prompt, *numbers, *one.rungs], strict=True))
 
 
-def add_text(label: str, example: str, verb: str) -> tuple[gr.Textbox, gr.Button]:
-    """Add a field for a text and, beside it, the button that sends it."""
-    with gr.Row(equal_height=True):
-        text = gr.Textbox(label=label, placeholder=example, max_length=MAXIMUM_TEXT, scale=4)
-        return text, gr.Button(verb, variant="primary", scale=1, min_width=120)
+def add_text(label: str, example: str, verb: str) -> gr.Textbox:
+    """Add a field for a text, with the button that sends it; Enter does so too."""
+    return gr.Textbox(label=label, placeholder=example, max_length=MAXIMUM_TEXT, submit_btn=verb)
 
 
 def add_controls(task: Task, prompt: gr.Textbox, rungs: list[str]) -> Controls:
@@ -113,9 +111,8 @@ def add_upload(label: str) -> gr.Gallery:
         sources=["upload"],
         type="filepath",
         interactive=True,
-        columns=3,
-        fit_columns=False,
-        height=200,
+        elem_classes="small",
+        height="auto",
         object_fit="contain",
         buttons=[],
     )

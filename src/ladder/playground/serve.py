@@ -10,7 +10,15 @@ MAXIMUM_UPLOAD = "10mb"
 STYLE = """
 .gradio-container {max-width: 1100px !important; margin: 0 auto !important}
 .grid-wrap {min-height: 0 !important; height: auto !important; max-height: none !important}
+.small .grid-container {grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)) !important}
+.small .grid-wrap {padding-top: 34px !important}
+.submit-button {
+    background: var(--button-primary-background-fill) !important;
+    color: var(--button-primary-text-color) !important;
+    padding: 6px 20px !important;
+}
 """
+"""Galleries as high as their pictures, in as many columns as fit; a button that is seen."""
 
 
 def playground(options: argparse.Namespace) -> None:
@@ -26,14 +34,14 @@ def playground(options: argparse.Namespace) -> None:
     from ladder.playground.app import build
     from ladder.playground.drawing import Models
 
+    # Each of gradio's requests to itself would be a line of the log.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # Fonts of the machine: the theme's own come from the network.
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
     )
-    # Its every request would be a line of the log.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     app = build(Models.open(options.model, options.compare))
-    _, address, _ = app.launch(
+    app.launch(
         server_name=options.host,
         server_port=options.port,
         share=False,
@@ -45,7 +53,7 @@ def playground(options: argparse.Namespace) -> None:
         theme=theme,
         css=STYLE,
     )
-    print(f"{address} (Ctrl-C ends it)", flush=True)
+    print(f"{app.local_url} (Ctrl-C ends it)", flush=True)
     app.block_thread()
 
 

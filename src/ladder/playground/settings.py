@@ -37,8 +37,6 @@ class Settings:
     pictures: int = 1
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
-            raise ValueError(f"task must be {' or '.join(get_args(Task))}, got {self.task!r}")
         check_text("prompt", self.prompt)
         limits.within(self, 0, MAXIMUM_SEED, "seed")
         limits.within(self, 1, MAXIMUM_STEPS, "steps")
@@ -83,6 +81,8 @@ def from_query(query: Mapping[str, str], rungs: int) -> Settings:
             values[key] = readers[key](text)
         except ValueError:
             raise ValueError(f"{key} of a link must be a number, got {text!r}") from None
+    if values["task"] not in get_args(Task):
+        raise ValueError(f"task must be {' or '.join(get_args(Task))}, got {values['task']!r}")
     settings = Settings(**values)
     if len(settings.rungs) != rungs:
         raise ValueError(f"this ladder has {rungs} rungs, the link weighs {len(settings.rungs)}")
