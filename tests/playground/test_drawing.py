@@ -170,6 +170,14 @@ def test_an_upload_that_is_no_picture_is_named_without_its_folder(
         read_sources([str(path)])
 
 
+def test_uploads_that_are_too_many_or_gone(tmp_path: Path):
+    gone = str(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=r"^gone.png: kept no longer, upload it again$"):
+        read_sources([gone])
+    with pytest.raises(ValueError, match="at most 4 pictures can be used, got 5"):
+        read_sources([gone] * 5)
+
+
 def test_ladders_of_other_sizes_are_not_compared(models: Models, folders: dict[str, Path]):
     other = LadderPipeline.from_pretrained(folders["last"])
     other.ladder.generator.register_to_config(sample_size=2 * LATENT_SHAPE[1])

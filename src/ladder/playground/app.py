@@ -24,11 +24,10 @@ HEAD = """# ladder
 Each block of the generator looks at a layer of the language model of its own: its rung. What
 happens to a picture when a rung counts for more, or for nothing?
 """
-REMEMBER = """(query) => {
-    const link = new URL(window.location);
-    link.search = query;
-    history.replaceState(null, "", link);
-    return link.href;
+REMEMBER = """(link) => {
+    const whole = new URL(link, window.location);
+    history.replaceState(null, "", whole);
+    return whole.href;
 }"""
 """Puts the settings into the address bar, and returns the whole link."""
 WORDS = {
@@ -121,7 +120,7 @@ def drawing_tab(
             yield {
                 result: shown,
                 download: gr.DownloadButton(value=archive, interactive=True),
-                link: to_query(settings),
+                link: f"?{to_query(settings)}",
                 kept: before,
                 earlier: before,
             }

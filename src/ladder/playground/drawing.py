@@ -162,11 +162,18 @@ def pack(drawing: Drawing, models: Models, path: Path) -> Path:
 
 
 def read_sources(paths: Sequence[str]) -> list[Image.Image]:
-    """Uploaded pictures, RGB and upright; raises ValueError that names the file which is none."""
+    """Uploaded pictures, RGB and upright.
+
+    Raises ValueError for too many, and for one that is none or is kept no longer, by its name.
+    """
+    if len(paths) > MAXIMUM_SOURCES:
+        raise ValueError(f"at most {MAXIMUM_SOURCES} pictures can be used, got {len(paths)}")
     pictures = []
     for path in map(Path, paths):
         try:
             pictures.append(decode(path.read_bytes(), MAXIMUM_PIXELS))
+        except FileNotFoundError:
+            raise ValueError(f"{path.name}: kept no longer, upload it again") from None
         except BadSampleError as error:
             raise ValueError(
                 f"{path.name}: not a picture that can be used ({error.reason}); it must be a PNG, "

@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 
 MAXIMUM_UPLOAD = "10mb"
+VISITS = 100
+"""Of which the earlier pictures are remembered."""
 STYLE = """
 .gradio-container {max-width: 1100px !important; margin: 0 auto !important}
 .grid-wrap {min-height: 0 !important; height: auto !important; max-height: none !important}
@@ -46,6 +48,7 @@ def playground(options: argparse.Namespace) -> None:
         server_port=options.port,
         share=False,
         max_file_size=MAXIMUM_UPLOAD,
+        state_session_capacity=VISITS,
         footer_links=[],
         ssr_mode=False,
         quiet=True,
