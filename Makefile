@@ -13,10 +13,10 @@ PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parse
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ablations test test-fast lint fuzz chaos docs
+.PHONY: help setup repro ablations playground test test-fast test-playground lint fuzz chaos docs
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready  ## install what is needed into .venv
 
@@ -35,11 +35,27 @@ ablations: setup  ## every arm with every seed (experiments/params.yaml), then t
 	-$(BIN)/dvc repro --keep-going experiments/dvc.yaml
 	$(BIN)/dvc repro --single-item experiments/dvc.yaml:report
 
+playground: .venv-playground/ready  ## the trained ladder in the browser; OPTIONS="--port 8080"
+	.venv-playground/bin/python -m ladder.cli playground $(OPTIONS)
+
+# An environment over the other one: gradio wants older versions of two of its packages.
+.venv-playground/ready: .venv/ready requirements-playground.lock
+	$(BIN)/python -m venv .venv-playground
+	$(BIN)/python -c 'import pathlib, sysconfig; below = sysconfig.get_path("purelib"); \
+	    over = pathlib.Path(below.replace("/.venv/", "/.venv-playground/")); \
+	    (over / "below.pth").write_text(f"import site; site.addsitedir({below!r})\n")'
+	.venv-playground/bin/python -m pip install --quiet --no-deps \
+	    --requirement requirements-playground.lock
+	touch $@
+
 test: setup lint  ## all tests, the slow ones too
 	$(BIN)/pytest -n $(JOBS) --dist loadscope
 
 test-fast: setup  ## the tests that take less than five seconds each
 	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not slow"
+
+test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium
+	.venv-playground/bin/python -m pytest tests/playground
 
 lint: setup  ## style of code and notebooks
 	$(BIN)/ruff check .

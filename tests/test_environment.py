@@ -10,17 +10,18 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK_LINES = [
-    line
-    for line in (ROOT / "requirements.lock").read_text().splitlines()
-    if not line.startswith("#")
-]
+LOCKS = ("requirements.lock", "requirements-playground.lock")
+LOCK_LINES, PLAYGROUND_LINES = (
+    [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+    for name in LOCKS
+)
 RUNNERS = {"pytest-xdist", "nbstripout", "beartype", "ruff", "jupyterlab", "dvc", "tensorboard"}
 """Run as programs or plug-ins, or imported by name in a string; no `import` says so."""
 
@@ -34,13 +35,21 @@ def pins(lines: list[str]) -> dict[str, str]:
 
 
 LOCK = pins(LOCK_LINES)
+PLAYGROUND_LOCK = pins(PLAYGROUND_LINES)
 DECLARED = {canonical(Requirement(text).name) for text in PROJECT["dependencies"]}
 FOR_TESTS = {canonical(Requirement(text).name) for text in PROJECT["optional-dependencies"]["test"]}
+FOR_THE_PLAYGROUND = [
+    Requirement(text)
+    for extra in ("playground", "test-playground")
+    for text in PROJECT["optional-dependencies"][extra]
+]
+"""In an environment of their own, laid over the other one."""
 
 
 def test_the_lock_holds_plain_pins_only():
     assert len(LOCK) == len(LOCK_LINES) > 100
-    for line in LOCK_LINES:
+    assert len(PLAYGROUND_LOCK) == len(PLAYGROUND_LINES)
+    for line in LOCK_LINES + PLAYGROUND_LINES:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), line
 
 
@@ -64,6 +73,21 @@ def test_what_is_declared_is_locked_in_range():
         assert LOCK[canonical(need.name)] in need.specifier, text
 
 
+def test_what_the_playground_needs_is_locked_in_range():
+    for need in FOR_THE_PLAYGROUND:
+        assert PLAYGROUND_LOCK[canonical(need.name)] in need.specifier, need
+
+
+def test_the_lock_of_the_playground_is_closed_over_the_other():
+    pytest.importorskip("gradio", reason="gradio is missing: make playground installs it")
+    both = LOCK | PLAYGROUND_LOCK
+    for name in PLAYGROUND_LOCK:
+        for text in metadata.requires(name) or ():
+            need = Requirement(text)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert both[canonical(need.name)] in need.specifier, f"{name} needs {text}"
+
+
 def test_conda_users_get_the_same_pins():
     environment = YAML(typ="safe").load((ROOT / "environment.yml").read_text())
     assert "python=3.11" in environment["dependencies"]
@@ -84,6 +108,7 @@ def imported(folder: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.partition(".")[0])
     own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"ladder", "tests"}
+    own |= {need.name for need in FOR_THE_PLAYGROUND}
     providers = metadata.packages_distributions()
     names -= set(sys.stdlib_module_names) | own
     assert names <= set(providers), f"not installed: {sorted(names - set(providers))}"
@@ -120,7 +145,7 @@ def test_make_help_lists_every_target():
 
 def test_no_file_names_a_registry_or_a_place_outside():
     """The repository works wherever it is cloned, with whatever registry is configured."""
-    for name in ("requirements.lock", "environment.yml", "pyproject.toml", "Makefile", ".ci/run"):
+    for name in (*LOCKS, "environment.yml", "pyproject.toml", "Makefile", ".ci/run"):
         text = (ROOT / name).read_text()
         assert "://" not in text, name
         assert not re.search(r"(^|[\s=\"'])/(work|home|root|opt|tmp)\b", text), name

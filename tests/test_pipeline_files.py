@@ -224,6 +224,7 @@ def test_imports_go_one_way():
         "outside",
         "published",
         "use",
+        "playground",
     ]
     order += ["training", "evaluation", "ablation", "exchange", "benchmarks", "planning"]
     order += ["benchmarking", "studies"]

@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 
 from ladder import benchmarks, use
 from ladder.exchange import export_published, import_published, score, verify_published
+from ladder.playground import serve
+from ladder.playground.serve import playground
 from ladder.studies import bench, cell, compare, execute, plan, power, report, sweep, watch
 from ladder.use import positive
 
@@ -239,6 +241,9 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--every", type=positive, default=2, help="seconds (%(default)s)")
     verb.add_argument("--once", action="store_true", help="show it, and end")
     use.add_verbs(lambda run: add_verb(verbs, run))
+    verb = add_verb(verbs, playground)
+    serve.add_options(verb)
+    use.add_model(verb)
     add_verb(verbs, completion).add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
 

@@ -213,6 +213,7 @@ def add_verbs(add: Callable[[Callable[..., None]], argparse.ArgumentParser]) -> 
     verb.add_argument("image", type=Path, metavar="IMAGE")
     verb.add_argument("question", metavar="QUESTION", help="-: each line of stdin is one")
     add_model(verb)
+    add_json(verb)
 
 
 def add_sampling(verb: argparse.ArgumentParser) -> None:
@@ -224,16 +225,21 @@ def add_sampling(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--guidance", type=finite, help="how strongly the text is followed")
     verb.add_argument("--grid", type=positive, default=1, metavar="N", help="pictures a prompt")
     add_model(verb)
+    add_json(verb)
 
 
 def add_model(verb: argparse.ArgumentParser) -> None:
-    """The folder of the ladder to use, and how the outcome is told."""
+    """The folder of the ladder to use."""
     verb.add_argument(
         "--model",
         type=Path,
         metavar="FOLDER",
         help="a trained ladder (the one that comes with the repository)",
     )
+
+
+def add_json(verb: argparse.ArgumentParser) -> None:
+    """How the outcome is told."""
     verb.add_argument("--json", action="store_true", help="say in JSON what was done")
 
 

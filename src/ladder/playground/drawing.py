@@ -1,0 +1,220 @@
+"""Pictures with weighted rungs, beside those of a reference on the same noise.
+
+The reference is the same ladder with all its rungs as they are or, better, a ladder that was
+trained otherwise, such as the arm `last`, whose blocks all read one layer.
+
+Letters: B batch, N rungs, Q queries, NQ all of them in a row, C caption channels, P prompts.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from ladder import __version__
+from ladder.branches import Plan
+from ladder.data.images import BadSampleError, decode, encode_png
+from ladder.model.rungs import MIXED, NORM, Taps
+from ladder.pipeline import SHIPPED, LadderPipeline
+from ladder.playground.settings import Settings, to_query
+from ladder.use import open_ladder
+
+MAXIMUM_SOURCES = 4
+"""Pictures that are changed or combined at a time."""
+MAXIMUM_PIXELS = 2**24
+"""Larger uploads are refused before they are decoded."""
+OnStep = Callable[[int, int], None]
+"""Told how many of how many steps are done."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """The ladder to play with, and one that is drawn beside it."""
+
+    pipeline: LadderPipeline
+    name: str
+    other: LadderPipeline | None = None
+    other_name: str = "all rungs at 1"
+
+    def __post_init__(self) -> None:
+        if self.other is not None and noise_shape(self.other) != noise_shape(self.pipeline):
+            raise ValueError(
+                "ladders can be compared on the same noise only, got noise of the shapes "
+                f"{noise_shape(self.pipeline)} and {noise_shape(self.other)}"
+            )
+
+    @classmethod
+    def open(cls, folder: Path | None, other: Path | None) -> Models:
+        """The ladder in a folder, by default the shipped one, and the one to compare it with."""
+        folder = folder or SHIPPED
+        compared = () if other is None else (open_ladder(other), other.resolve().name)
+        return cls(open_ladder(folder), folder.resolve().name, *compared)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What came of some settings."""
+
+    settings: Settings
+    sources: list[Image.Image]
+    pictures: list[Image.Image]
+    references: list[Image.Image]
+    """One for each picture, or none where a reference would be the picture itself."""
+    reference_name: str
+
+    def captioned(self) -> list[tuple[Image.Image, str]]:
+        """Each picture, followed by its reference, with the words beneath it."""
+        pairs = []
+        for index, picture in enumerate(self.pictures):
+            pairs.append((picture, f"seed {self.settings.seed + index}"))
+            if self.references:
+                pairs.append((self.references[index], self.reference_name))
+        return pairs
+
+
+class WeightedPipeline(LadderPipeline):
+    """A ladder whose rungs count as much as `weights` says.
+
+    It shares the models of another pipeline and has a solver of its own, so that one may be made
+    for each call.
+    """
+
+    weights: Sequence[float]
+
+    @classmethod
+    def of(cls, pipeline: LadderPipeline, weights: Sequence[float]) -> WeightedPipeline:
+        """`pipeline` under the weights of its rungs; raises ValueError unless each has one."""
+        rungs = pipeline.ladder.taps.blocks
+        if len(weights) != rungs:
+            raise ValueError(f"each of {rungs} rungs needs a weight, got {len(weights)}")
+        weighted = cls(pipeline.ladder, pipeline.vae, copy.deepcopy(pipeline.scheduler))
+        weighted.weights = weights
+        weighted.set_progress_bar_config(disable=True)
+        return weighted
+
+    def _conditions(self, plan: Plan, device: torch.device) -> Float[Tensor, "P NQ C"]:
+        return weigh(super()._conditions(plan, device), self.weights)
+
+
+def weigh(conditions: Float[Tensor, "B NQ C"], weights: Sequence[float]) -> Float[Tensor, "B NQ C"]:
+    """Each rung of `conditions` times its weight.
+
+    Sana projects a condition and norms it, so that a weight above 1 makes what is special about
+    the rung stand out more, and at 0 all its queries say the same.
+    """
+    rungs = conditions.unflatten(1, (len(weights), -1))
+    return (rungs * rungs.new_tensor(weights)[:, None, None]).flatten(1, 2)
+
+
+def draw(
+    models: Models, settings: Settings, sources: list[Image.Image], on_step: OnStep
+) -> Drawing:
+    """Draw the pictures and, where they can differ, their references.
+
+    Raises ValueError for an empty prompt, and for an edit of no picture or of too many.
+    """
+    if not settings.prompt.strip():
+        raise ValueError("say what to draw or to change first: the prompt is empty")
+    if settings.task == "edit" and not 1 <= len(sources) <= MAXIMUM_SOURCES:
+        raise ValueError(f"1 to {MAXIMUM_SOURCES} pictures can be changed, got {len(sources)}")
+    pipelines = [WeightedPipeline.of(models.pipeline, settings.rungs)]
+    if models.other is not None or not settings.plain:
+        reference = models.other or models.pipeline
+        ones = (1.0,) * reference.ladder.taps.blocks
+        pipelines.append(WeightedPipeline.of(reference, ones))
+    total = settings.steps * len(pipelines)
+    drawn = [
+        _draw_one(pipeline, settings, sources, lambda step, done=done: on_step(done + step, total))
+        for pipeline, done in zip(pipelines, (0, settings.steps), strict=False)
+    ]
+    references = drawn[1] if len(drawn) > 1 else []
+    return Drawing(settings, sources, drawn[0], references, models.other_name)
+
+
+def pack(drawing: Drawing, models: Models, path: Path) -> Path:
+    """Write the pictures as PNG, and `settings.json`, into one zip file; returns its path."""
+    settings = asdict(drawing.settings) | {"link": f"?{to_query(drawing.settings)}"}
+    settings |= {"model": models.name, "reference": drawing.reference_name}
+    settings |= {"ladder": __version__}
+    named = {
+        f"{kind}-{index}.png": picture
+        for kind, pictures in (
+            ("source", drawing.sources),
+            ("picture", drawing.pictures),
+            ("reference", drawing.references),
+        )
+        for index, picture in enumerate(pictures)
+    }
+    with zipfile.ZipFile(path, "w") as file:
+        for name, picture in named.items():
+            file.writestr(name, encode_png(picture))
+        file.writestr("settings.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_sources(paths: Sequence[str]) -> list[Image.Image]:
+    """Uploaded pictures, RGB and upright.
+
+    Raises ValueError for too many, and for one that is none or is kept no longer, by its name.
+    """
+    if len(paths) > MAXIMUM_SOURCES:
+        raise ValueError(f"at most {MAXIMUM_SOURCES} pictures can be used, got {len(paths)}")
+    pictures = []
+    for path in map(Path, paths):
+        try:
+            pictures.append(decode(path.read_bytes(), MAXIMUM_PIXELS))
+        except FileNotFoundError:
+            raise ValueError(f"{path.name}: kept no longer, upload it again") from None
+        except BadSampleError as error:
+            raise ValueError(
+                f"{path.name}: not a picture that can be used ({error.reason}); it must be a PNG, "
+                f"JPEG or WebP of one frame and at most {MAXIMUM_PIXELS} pixels"
+            ) from error
+    return pictures
+
+
+def rung_names(taps: Taps) -> list[str]:
+    """What each rung is made of, in words."""
+    if taps.scheme in MIXED:
+        return [f"Rung {rung}: mixture" for rung in range(1, taps.blocks + 1)]
+    names = ["final norm" if layer == NORM else f"layer {layer}" for layer in taps.layers]
+    return [f"Rung {rung}: {name}" for rung, name in enumerate(names, start=1)]
+
+
+def noise_shape(pipeline: LadderPipeline) -> tuple[int, int]:
+    """Channels and side of the latents that a ladder draws."""
+    settings = pipeline.ladder.generator.config
+    return settings.in_channels, settings.sample_size
+
+
+def _draw_one(
+    pipeline: WeightedPipeline,
+    settings: Settings,
+    sources: list[Image.Image],
+    on_step: Callable[[int], None],
+) -> list[Image.Image]:
+    def ended(_: object, step: int, *__: object) -> dict[str, Tensor]:
+        on_step(step + 1)
+        return {}
+
+    seeds = range(settings.seed, settings.seed + settings.pictures)
+    return pipeline(
+        [settings.prompt],
+        image=[sources] if settings.task == "edit" else None,
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        image_guidance_scale=settings.image_guidance,
+        num_images_per_prompt=settings.pictures,
+        # On the CPU, so that a seed is the same noise wherever the ladder runs.
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        callback_on_step_end=ended,
+    ).images

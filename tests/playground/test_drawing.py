@@ -1,0 +1,190 @@
+"""Weighted rungs: at one they change nothing, and each weight reaches its own block only."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.tiny import GENERATOR_BLOCKS, LATENT_SHAPE, SIDE, tiny_picture
+
+from ladder.model.rungs import Taps
+from ladder.pipeline import LadderPipeline
+from ladder.playground.drawing import (
+    Models,
+    WeightedPipeline,
+    draw,
+    pack,
+    read_sources,
+    rung_names,
+    weigh,
+)
+from ladder.playground.settings import Settings, from_query
+
+ONES = (1.0,) * GENERATOR_BLOCKS
+SETTINGS = Settings("generate", "a red star", ONES, seed=3, steps=2, pictures=2)
+
+
+def quiet(done: int, of: int) -> None:
+    """Nobody watches."""
+
+
+def latents(pipeline, prompt="a red star", **options):
+    return pipeline(
+        prompt,
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(0),
+        output_type="latent",
+        **options,
+    ).images
+
+
+def test_weights_of_one_change_no_bit(models: Models):
+    weighted = WeightedPipeline.of(models.pipeline, ONES)
+    for image in (None, tiny_picture(0)):
+        assert torch.equal(latents(weighted, image=image), latents(models.pipeline, image=image))
+
+
+def test_a_weight_scales_its_own_rung_and_no_other():
+    conditions = torch.randn(2, 3 * 4, 5)
+    weighed = weigh(conditions, (1.0, 0.0, 0.5)).unflatten(1, (3, 4))
+    rungs = conditions.unflatten(1, (3, 4))
+    assert torch.equal(weighed[:, 0], rungs[:, 0])
+    assert not weighed[:, 1].any()
+    assert torch.equal(weighed[:, 2], rungs[:, 2] / 2)
+
+
+def test_every_rung_matters_and_no_rungs_leave_no_prompt(models: Models):
+    plain = latents(models.pipeline)
+    for silent in range(GENERATOR_BLOCKS):
+        weights = [float(rung != silent) for rung in range(GENERATOR_BLOCKS)]
+        assert not torch.equal(latents(WeightedPipeline.of(models.pipeline, weights)), plain)
+    nothing = WeightedPipeline.of(models.pipeline, (0.0,) * GENERATOR_BLOCKS)
+    torch.testing.assert_close(latents(nothing), latents(nothing, "two blue hearts"))
+
+
+def test_the_pipeline_beneath_is_left_as_it_was(models: Models):
+    """Two calls with other steps and weights may be under way at once: the solver is its own."""
+    before = latents(models.pipeline)
+    weighted = WeightedPipeline.of(models.pipeline, (0.0,) * GENERATOR_BLOCKS)
+    weighted.scheduler.set_timesteps(7)
+    assert len(models.pipeline.scheduler.timesteps) == 2
+    assert weighted.ladder is models.pipeline.ladder
+    assert torch.equal(latents(models.pipeline), before)
+
+
+def test_each_picture_has_a_seed_of_its_own(models: Models):
+    drawing = draw(models, SETTINGS, [], quiet)
+    alone = draw(models, replace(SETTINGS, seed=4, pictures=1), [], quiet)
+    difference = np.asarray(drawing.pictures[1], int) - np.asarray(alone.pictures[0], int)
+    assert np.abs(difference).max() <= 1
+    assert drawing.pictures[0] != drawing.pictures[1]
+    assert [words for _, words in drawing.captioned()] == ["seed 3", "seed 4"]
+    assert drawing.references == []
+
+
+def test_weights_are_shown_beside_the_same_noise_without_them(models: Models):
+    plain = draw(models, SETTINGS, [], quiet)
+    told = []
+    moved = replace(SETTINGS, rungs=(0.0, *ONES[1:]))
+    drawing = draw(models, moved, [], lambda done, of: told.append((done, of)))
+    assert drawing.references == plain.pictures
+    assert drawing.pictures != plain.pictures
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [picture for picture, _ in drawing.captioned()] == [
+        drawing.pictures[0],
+        drawing.references[0],
+        drawing.pictures[1],
+        drawing.references[1],
+    ]
+
+
+def test_another_ladder_is_drawn_plainly_on_the_same_noise(compared: Models):
+    settings = replace(SETTINGS, rungs=(0.0, *ONES[1:]))
+    drawing = draw(compared, settings, [], quiet)
+    other = draw(Models(compared.other, "last"), replace(settings, rungs=ONES), [], quiet)
+    assert drawing.references == other.pictures
+    assert [words for _, words in drawing.captioned()][:2] == ["seed 3", "last"]
+    assert len(draw(compared, SETTINGS, [], quiet).references) == 2
+
+
+def test_an_edit_depends_on_all_its_sources(models: Models):
+    edit = replace(SETTINGS, task="edit", pictures=1)
+    sources = [tiny_picture(0), tiny_picture(1)]
+    drawn = [draw(models, edit, given, quiet).pictures[0] for given in (sources[:1], sources)]
+    assert drawn[0] != drawn[1]
+    assert drawn[0].size == (SIDE, SIDE)
+
+
+def test_the_archive_holds_all_that_makes_the_pictures_again(models: Models, tmp_path: Path):
+    settings = replace(SETTINGS, task="edit", rungs=(0.5, *ONES[1:]))
+    drawing = draw(models, settings, [tiny_picture(0)], quiet)
+    with zipfile.ZipFile(pack(drawing, models, tmp_path / "all.zip")) as file:
+        names = ["source-0.png", "picture-0.png", "picture-1.png"]
+        assert file.namelist() == [*names, "reference-0.png", "reference-1.png", "settings.json"]
+        stored = json.loads(file.read("settings.json"))
+        (tmp_path / "source.png").write_bytes(file.read("source-0.png"))
+        picture = Image.open(file.open("picture-1.png")).copy()
+    assert picture.tobytes() == drawing.pictures[1].tobytes()
+    fields = {name: stored[name] for name in asdict(settings)}
+    again = Settings(**fields | {"rungs": tuple(fields["rungs"])})
+    assert again == settings
+    sources = read_sources([str(tmp_path / "source.png")])
+    assert draw(models, again, sources, quiet).pictures == drawing.pictures
+    query = dict(pair.split("=") for pair in stored["link"].removeprefix("?").split("&"))
+    assert from_query(query | {"prompt": "a red star"}, GENERATOR_BLOCKS) == settings
+
+
+@pytest.mark.parametrize(
+    ("change", "sources", "message"),
+    [
+        ({"prompt": " \n"}, 0, "the prompt is empty"),
+        ({"task": "edit"}, 0, "1 to 4 pictures can be changed, got 0"),
+        ({"task": "edit"}, 5, "1 to 4 pictures can be changed, got 5"),
+        ({"rungs": (1.0,)}, 0, f"each of {GENERATOR_BLOCKS} rungs needs a weight, got 1"),
+    ],
+)
+def test_what_cannot_be_drawn(models: Models, change: dict, sources: int, message: str):
+    with pytest.raises(ValueError, match=message):
+        draw(models, replace(SETTINGS, **change), [tiny_picture(0)] * sources, quiet)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "undecodable"), (b"<html>no picture</html>", "undecodable"), (None, "too_large")],
+)
+def test_an_upload_that_is_no_picture_is_named_without_its_folder(
+    content: bytes | None, reason: str, tmp_path: Path
+):
+    path = tmp_path / "holiday.png"
+    if content is None:
+        Image.new("1", (5000, 5000)).save(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^holiday.png: not a picture .* \({reason}\)"):
+        read_sources([str(path)])
+
+
+def test_uploads_that_are_too_many_or_gone(tmp_path: Path):
+    gone = str(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=r"^gone.png: kept no longer, upload it again$"):
+        read_sources([gone])
+    with pytest.raises(ValueError, match="at most 4 pictures can be used, got 5"):
+        read_sources([gone] * 5)
+
+
+def test_ladders_of_other_sizes_are_not_compared(models: Models, folders: dict[str, Path]):
+    other = LadderPipeline.from_pretrained(folders["last"])
+    other.ladder.generator.register_to_config(sample_size=2 * LATENT_SHAPE[1])
+    with pytest.raises(ValueError, match=r"on the same noise only, got .*\(8, 4\) and \(8, 8\)"):
+        Models(models.pipeline, "one", other, "larger")
+
+
+def test_rungs_are_named_by_what_feeds_them():
+    assert rung_names(Taps("list", (0, "norm"), 2, 6)) == ["Rung 1: layer 0", "Rung 2: final norm"]
+    assert rung_names(Taps("mean", (1, 2, 3), 2, 6)) == ["Rung 1: mixture", "Rung 2: mixture"]
