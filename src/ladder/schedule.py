@@ -31,6 +31,8 @@ class Stage:
     """Peak learning rate of AdamW."""
     generator_rate: float
     """Learning rate of the generator's pretrained blocks, as a share of `lr`; 0..1."""
+    query_rate: float
+    """Learning rate of the queries, as a share of `lr`; 0..1."""
     final_lr: float
     """Learning rate at the end of the cosine."""
     warmup: int

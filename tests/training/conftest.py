@@ -77,6 +77,7 @@ def short(config: Config, foundations: Foundations) -> Config:
             noises=2,
             lr=1e-3,
             generator_rate=0.5,
+            query_rate=0.25,
             final_lr=1e-5,
             precision="32-true",
         )

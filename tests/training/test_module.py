@@ -92,8 +92,8 @@ def stage(config) -> Stage:
 def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
     stage = Stage(
         steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, noises=1, lr=1e-3,
-        generator_rate=1.0, final_lr=1e-5, warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9,
-        sample_every=1, checkpoint_every=1, precision="32-true",
+        generator_rate=1.0, query_rate=1.0, final_lr=1e-5, warmup=warmup, weight_decay=0.0, clip=1.0,
+        ema=0.9, sample_every=1, checkpoint_every=1, precision="32-true",
     )  # fmt: skip
     rates = [rate(step, stage) for step in range(stage.steps)]
     rising, falling = rates[: warmup + 1], rates[warmup:]
@@ -107,15 +107,18 @@ def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
         assert rates[0] == pytest.approx(stage.lr / warmup)
 
 
-def test_the_generators_blocks_learn_at_their_own_rate(short, module):
+def test_queries_and_the_generators_blocks_learn_at_their_own_rates(short, module):
     optimizer = module.configure_optimizers()["optimizer"]
     rates = {
         id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]
     }
-    slow = module.stage.lr * module.stage.generator_rate
+    stage = module.stage
+    assert len({stage.generator_rate, stage.query_rate, 1.0}) == 3
     for name, value in module.ladder.named_trainables():
         inside = name.startswith("generator.") and not name.startswith("generator.caption")
-        assert rates[id(value)] == pytest.approx(slow if inside else module.stage.lr), name
+        share = stage.generator_rate if inside else stage.query_rate if name == "queries" else 1.0
+        assert rates[id(value)] == pytest.approx(share * stage.lr), name
+    assert optimizer.param_groups[0]["initial_lr"] == stage.lr
 
 
 def test_the_cosine_is_halfway_in_the_middle(stage):

@@ -86,19 +86,22 @@ class LadderModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; matrices and kernels decay, vectors, norms and tables (see `decays`) don't.
 
-        The generator's pretrained blocks learn at a rate of their own (see `pretrained`).
+        The queries and the generator's pretrained blocks (see `pretrained`) learn at rates of
+        their own.
         """
-        groups: dict[tuple[bool, bool], list[Parameter]] = defaultdict(list)
+        groups: dict[tuple[float, bool], list[Parameter]] = defaultdict(list)
         for name, value in self.ladder.named_trainables():
-            groups[pretrained(name), value.ndim > 1 and decays(name)].append(value)
+            groups[self._share(name), value.ndim > 1 and decays(name)].append(value)
         optimizer = AdamW(
             [
                 {
                     "params": values,
-                    "lr": self.stage.lr * (self.stage.generator_rate if slow else 1.0),
+                    "lr": self.stage.lr * share,
                     "weight_decay": self.stage.weight_decay if decayed else 0.0,
                 }
-                for (slow, decayed), values in sorted(groups.items(), key=lambda item: item[0])
+                for (share, decayed), values in sorted(
+                    groups.items(), key=lambda item: item[0], reverse=True
+                )
             ],
             betas=BETAS,
         )
@@ -107,6 +110,12 @@ class LadderModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _share(self, name: str) -> float:
+        """The learning rate of a parameter as a share of the stage's."""
+        if name == "queries":
+            return self.stage.query_rate
+        return self.stage.generator_rate if pretrained(name) else 1.0
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.log("lr", optimizer.param_groups[0]["lr"])
