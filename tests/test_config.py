@@ -219,7 +219,7 @@ def test_an_arm_may_not_touch_the_rest(tree: Path, key: str):
 
 
 def test_the_file_that_breaks_a_rule_is_named(tree: Path):
-    (tree / "experiments/profiles/mine.yaml").write_text("stages: {t2i: {steps: 50}}")
+    (tree / "experiments/profiles/mine.yaml").write_text("stages: {t2i: {steps: 20}}")
     with pytest.raises(
         ConfigError, match=r"profiles.mine\.yaml: stages\.t2i\.warmup must be fewer"
     ):

@@ -214,7 +214,7 @@ def tiny_ladder(folder: Path | str) -> Path:
     folder = Path(folder)
     parts = {"mllm": tiny_mllm(folder / "mllm"), "generator": tiny_sana(folder / "sana")}
     words = [f"foundations.{name}={part}" for name, part in parts.items()]
-    words += ["model.queries=2", "model.query_text=null"]
+    words += ["model.queries=2", "model.query_text=null", "translation.steps=0"]
     config = load(arguments=words, root=Path(__file__).parents[1])
     ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
