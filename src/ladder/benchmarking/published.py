@@ -22,7 +22,7 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, SchedulerMixin
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
@@ -32,7 +32,6 @@ from ladder import flow
 from ladder.config import Flow, Stage
 from ladder.model.ladder import Ladder
 from ladder.model.prompts import Prompts
-from ladder.pipeline import Scheduler
 from ladder.training.module import BETAS
 
 CLOSING = ("<|vision_end|>", "<|im_end|>")
@@ -119,7 +118,7 @@ class Published(nn.Module):
     def sample(
         self,
         ladder: Ladder,
-        scheduler: Scheduler,
+        scheduler: SchedulerMixin,
         texts: Sequence[str],
         sources: Sequence[Image.Image] | None,
         latents: Float[Tensor, "B Z H W"],
