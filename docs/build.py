@@ -16,6 +16,8 @@ import ladder
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "site"
+LEFT_OUT = ("ladder.playground.app", "ladder.playground.controls")
+"""They need gradio, which has an environment of its own."""
 
 
 def modules() -> list[str]:
@@ -23,14 +25,15 @@ def modules() -> list[str]:
     return [
         "ladder",
         *(f"ladder.{module.name}" for module in pkgutil.iter_modules(ladder.__path__)),
+        *(f"!{module}" for module in LEFT_OUT),
     ]
 
 
 def build(site: Path) -> None:
     """Write the pages and their search index into `site`."""
     warnings.filterwarnings("error", module="pdoc")
-    # What we inherit from others has annotations of theirs.
-    others = r"Error parsing type annotation .* for (?!ladder\.)"
+    # What is inherited from others has annotations of theirs; what is private isn't shown.
+    others = r"Error parsing type annotation .* for (?:(?!ladder\.)|ladder\..*\._)"
     warnings.filterwarnings("ignore", others, module="pdoc")
     # pdoc looks names up where they stand; this one stands there once it was asked for.
     ladder.LadderPipeline = ladder.LadderPipeline
