@@ -52,6 +52,20 @@ def test_every_prefix_keeps_what_is_complete(tmp_path, whole):
             assert index.fault == ("truncated_shard" if size < 512 * 13 else None), size
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_header_whose_size_is_no_number_is_the_end(tmp_path, place):
+    """tarfile raises ValueError for an extended header with an empty size."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for number in range(place + 1):
+            info = tarfile.TarInfo(f"{number}.txt")
+            info.pax_headers = {"size": ""} if number == place else {}
+            tar.addfile(info)
+    index = _index(tmp_path / "a.tar", file.getvalue())
+    assert [member.name for member in index.members] == [f"{n}.txt" for n in range(place)]
+    assert index.fault == ("truncated_shard" if place else "not_a_tar")
+
+
 def test_garbage_instead_of_a_header_is_no_end(tmp_path, whole):
     broken = whole[: 512 * 6] + b"x" * 512 + whole[512 * 7 :]
     index = _index(tmp_path / "a.tar", broken)

@@ -10,6 +10,9 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+UNREADABLE = (tarfile.ReadError, ValueError)
+"""What tarfile raises; the latter for an extended header whose numbers are none."""
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -50,7 +53,7 @@ def index_tar(path: Path) -> TarIndex:
     try:
         with tarfile.open(path, "r:") as tar:
             return _index(tar, path)
-    except tarfile.ReadError:
+    except UNREADABLE:
         return TarIndex((), "not_a_tar")
 
 
@@ -70,7 +73,7 @@ def _index(tar: tarfile.TarFile, path: Path) -> TarIndex:
                 return TarIndex(tuple(members), "truncated_shard", info.name)
             if not (info.isdir() and safe_name(info.name)):
                 members.append(Member(info.name, _extent(path, info)))
-    except tarfile.ReadError:
+    except UNREADABLE:
         return TarIndex(tuple(members), "truncated_shard")
     # tarfile takes anything for the end, be it garbage or nothing at all.
     mark = Extent(path, tar.offset, tarfile.BLOCKSIZE).read()
