@@ -54,12 +54,12 @@ def test_every_prefix_keeps_what_is_complete(tmp_path, whole):
 
 @pytest.mark.parametrize("place", [0, 2])
 def test_a_header_whose_size_is_no_number_is_the_end(tmp_path, place):
-    """tarfile raises ValueError for an extended header with an empty size."""
+    """tarfile raises ValueError for an extended header with a sparse size that is empty."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for number in range(place + 1):
             info = tarfile.TarInfo(f"{number}.txt")
-            info.pax_headers = {"size": ""} if number == place else {}
+            info.pax_headers = {"GNU.sparse.size": ""} if number == place else {}
             tar.addfile(info)
     index = _index(tmp_path / "a.tar", file.getvalue())
     assert [member.name for member in index.members] == [f"{n}.txt" for n in range(place)]
