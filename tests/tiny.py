@@ -261,4 +261,4 @@ def _tiny_gemma() -> Gemma2Model:
 def _tiny_gemma_tokenizer() -> GemmaTokenizer:
     pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *string.ascii_lowercase, *string.digits]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    return GemmaTokenizer(vocab=vocabulary, merges=[], padding_side="right")
+    return GemmaTokenizer(vocab=vocabulary, merges=[], padding_side="right", add_bos_token=True)

@@ -80,19 +80,23 @@ class Stages:
 class Translation:
     """Before the first stage: connectors learn the states of the generator's own text encoder."""
 
+    prompts: int
+    """Read by the MLLM; each takes 2 bytes times rungs, queries and its width of memory."""
     steps: int
     """Optimizer steps; 0: none, as in the paper."""
     batch: int
     """Prompts a step."""
+    muon_lr: float
+    """Learning rate of Muon, on matrices, at the beginning; it falls to 0."""
     lr: float
-    """Learning rate of AdamW at the beginning; it falls to 0."""
+    """That of AdamW, on the rest."""
     mixture: dict[str, float]
-    """Share of each data set in a batch."""
+    """Share of each data set among the prompts."""
 
     def __post_init__(self) -> None:
         at_least(self, 0, "steps")
-        at_least(self, 1, "batch")
-        above(self, 0, "lr")
+        at_least(self, 1, "batch", "prompts")
+        above(self, 0, "muon_lr", "lr")
         shares(self, "mixture")
 
 

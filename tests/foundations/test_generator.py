@@ -12,8 +12,20 @@ from tests.foundations.conftest import SMALL_TOKENIZER
 
 from ladder.foundations import generator, generator_base
 from ladder.foundations.autoencoder import CONFIG
-from ladder.foundations.generator_base import BASE, DROPPED, Mix, Pool, encode, read, with_start
+from ladder.foundations.generator import TUNED
+from ladder.foundations.generator_base import (
+    BASE,
+    DROPPED,
+    NAMES,
+    Mix,
+    Pool,
+    build,
+    encode,
+    read,
+    with_start,
+)
 from ladder.foundations.tokenizer import train_tokenizer
+from ladder.foundations.words import states_of_words
 from ladder.world import forms
 from ladder.world.render import render
 from ladder.world.scenes import SHAPES, Scene, draw_scene
@@ -51,7 +63,7 @@ def folder(small, vae: AutoencoderDC, tmp_path_factory: pytest.TempPathFactory) 
         vae.save_pretrained(folder / name)
     base = folder.parent / "sana-base"
     generator_base.train(2, 0, folder / "vae", base)
-    generator.tune(base, 2, 0, folder)
+    generator.tune(base, TUNED, 2, [0, 31], folder)
     return folder
 
 
@@ -132,34 +144,70 @@ def test_batches_are_short_or_dense(pool: Pool):
 
 
 def test_forms_tell_what_is_asked_or_what_is_seen(pool: Pool):
-    """Word for word a form, in which one part is left open or empty."""
+    """Word for word a form, of which one part is empty; a dropped one has no word at all."""
     rng = np.random.default_rng(3)
-    asked_for = 0
+    asked_for, dropped = 0, 0
     for _ in range(40):
-        latents, texts = pool.draw(rng, Mix(dense=0.0, forms=1.0))
-        assert len(texts) == 2
-        for latent, text in zip(latents, texts, strict=True):
-            if not text:
+        latents, captions = pool.draw(rng, Mix(dense=0.0, forms=1.0, asked=0.5))
+        assert len(captions) == 2
+        for latent, words in zip(latents, captions, strict=True):
+            if not words:
+                dropped += 1
                 continue
-            words = tuple(text.split())
-            assert len(words) == len(forms.FORM)
-            asked, seen = words[: forms.ASKED], words[forms.ASKED :]
-            if seen in (forms.OPEN_SEEN, forms.EMPTY_SEEN):
+            fields = tuple(word.removeprefix(" ") for word in words)
+            assert len(fields) == len(forms.FORM)
+            asked, seen = fields[: forms.ASKED], fields[forms.ASKED :]
+            if seen == forms.EMPTY_SEEN:
                 asked_for += 1
                 assert asked[3] in SHAPES
                 continue
-            assert asked in (forms.OPEN_ASKED, forms.EMPTY_ASKED)
+            assert asked == forms.EMPTY_ASKED
             same = (pool.latents == latent).flatten(1).all(1).nonzero().flatten().tolist()
             assert seen in {forms.seen(pool.scenes[i]) for i in same}
-    assert 10 < asked_for < 60
+    assert 5 < asked_for < 60
+    assert 0 < dropped < 25
+
+
+@pytest.mark.parametrize("asked", [0.0, 1.0])
+def test_how_many_forms_tell_what_is_asked(pool: Pool, asked: float):
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        for words in pool.draw(rng, Mix(dense=0.0, forms=1.0, asked=asked, pairs=1.0))[1]:
+            seen = [word.removeprefix(" ") for word in words[forms.ASKED :]]
+            if words:
+                assert (tuple(seen) == forms.EMPTY_SEEN) == bool(asked)
+
+
+def test_batches_of_pairs_hold_nothing_else(pool: Pool):
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        for latent in pool.draw(rng, Mix(dense=0.0, forms=1.0, pairs=1.0))[0]:
+            same = (pool.latents == latent).flatten(1).all(1).nonzero().flatten().tolist()
+            assert any(pool.kinds[i] == "pair" for i in same)
+
+
+def test_forms_are_read_word_by_word_after_the_start(pool: Pool, monkeypatch):
+    """And dropped ones are the start alone, as dropped texts are."""
+    monkeypatch.setattr(generator_base, "NOISE", 0.0)
+    tokenizer = with_start(SMALL_TOKENIZER(0))
+    encoder, _ = build(tokenizer)
+    words = tuple(f" {word}" for word in forms.EMPTY_ASKED + forms.EMPTY_SEEN)
+    with torch.no_grad():
+        states, mask = read(tokenizer, encoder, [words, ()])
+        (start,) = read(tokenizer, encoder, [""])[0][0]
+        apart = states_of_words(encoder, tokenizer, [words], NAMES)[0]
+    assert mask.sum(1).tolist() == [1 + len(words), 1]
+    torch.testing.assert_close(states[:, 0], start.expand(2, -1))
+    torch.testing.assert_close(states[0, 1:], apart)
 
 
 def test_a_form_is_a_token_a_field():
     """So that each query of a ladder has its counterpart among the words that Sana knows."""
     tokenizer = with_start(train_tokenizer(0, texts=800))
     for scene in (Scene(()), draw_scene(np.random.default_rng(0), 5)):
-        for text in (forms.text(forms.FORM), forms.text(forms.EMPTY_ASKED + forms.seen(scene))):
-            assert len(tokenizer(text).input_ids) == 1 + len(forms.FORM)
+        for fields in (forms.FORM, forms.EMPTY_ASKED + forms.seen(scene)):
+            for word in fields:
+                assert len(tokenizer(f" {word}", add_special_tokens=False).input_ids) == 1, word
 
 
 def test_an_empty_caption_is_a_start_token():

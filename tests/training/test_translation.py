@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tests.training.running import with_stage
 
 from ladder.config import Config
-from ladder.data.loading import LadderData
 from ladder.model.ladder import Ladder
 from ladder.training import stages
 from ladder.training.stages import run_stage
-from ladder.training.translation import NEVER, Words, answered, scale_to, teach, translate
+from ladder.training.translation import (
+    Asking,
+    Lesson,
+    Words,
+    answered,
+    named,
+    scale_to,
+    teach,
+    translate,
+)
 
 
 @pytest.fixture
 def wordy(short: Config) -> Config:
-    """Queries that begin as four words, and six steps of translation."""
+    """Four queries, of which three begin as words, and six steps of translation."""
     return dataclasses.replace(
         short,
-        model=dataclasses.replace(short.model, query_text="red circle blue star"),
+        model=dataclasses.replace(short.model, query_text="red circle blue"),
         translation=dataclasses.replace(
-            short.translation, steps=6, batch=4, mixture={"t2i": 0.5, "ti2i": 0.5}
+            short.translation, prompts=8, steps=6, batch=4, mixture={"t2i": 0.5, "ti2i": 0.5}
         ),
     )
 
@@ -34,10 +42,8 @@ def fresh(config: Config, **changes) -> Ladder:
     return Ladder.from_foundations(model, config.foundations, config.seed)
 
 
-def batches(config: Config, ladder: Ladder, encoded: Path):
-    stage = dataclasses.replace(config.stages.ti2i, steps=100, accumulate=1, batch=4)
-    prepare = ladder.understanding.prepare
-    return LadderData(encoded, "test", stage, NEVER, 0, prepare).train_dataloader()
+def words_of(config: Config, ladder: Ladder) -> Words:
+    return Words.from_pretrained(config.foundations.generator, named(ladder, config.model))
 
 
 @pytest.mark.parametrize("connectors", ["shared", "per_rung"])
@@ -69,12 +75,15 @@ def test_translating_twice_gives_the_same(wordy, encoded):
     )
 
 
-def test_the_connectors_come_nearer_to_the_words(wordy, encoded):
+def test_the_connectors_come_nearer_to_the_words(wordy):
     ladder = fresh(wordy)
-    words = Words.from_pretrained(wordy.foundations.generator)
-    losses = teach(ladder, words, batches(wordy, ladder, encoded), 60, 1e-2)
-    assert len(losses) == 60
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    asked = [Asking(ladder)([text], [[]]) for text in ("", "a red circle", "two blue stars", "a")]
+    lesson = Lesson.of(ladder, words_of(wordy, ladder), asked)
+    assert lesson.states.shape == (3, 4, 4, 64)
+    assert lesson.targets.shape == (4, 4, 48)
+    losses = teach(ladder, lesson, dataclasses.replace(wordy.translation, steps=200), 0)
+    assert len(losses) == 200
+    assert sum(losses[-10:]) < 0.1 * sum(losses[:10])
 
 
 def test_the_answer_is_that_of_the_last_layer(wordy):
@@ -97,17 +106,32 @@ def test_the_answer_is_that_of_the_last_layer(wordy):
     assert answers == [[decode(token) for token in logits.argmax(-1).tolist()]]
 
 
-def test_a_word_has_the_state_of_its_last_token(wordy):
-    """Among the words of its row, padded or not."""
-    words = Words.from_pretrained(wordy.foundations.generator)
-    states = words.states([["red", " circle"], ["a", " b"]])
-    assert states.shape == (2, 2, 48)
-    tokens = words.tokenizer("red circle", return_tensors="pt")
+def test_a_word_is_translated_behind_the_names_of_the_fields_before(wordy):
+    ladder = fresh(wordy)
+    words = words_of(wordy, ladder)
+    assert words.names == [" red", " circle", " blue"]
+    states = words.states([[" a", " b", " star", " c"], [" x", " b", " y", " z"]], [False, False])
+    assert states.shape == (2, 4, 48)
+    tokens = words.tokenizer(" red b", return_tensors="pt")
     with torch.no_grad():
-        alone = words.encoder(**tokens).last_hidden_state[0]
-    torch.testing.assert_close(states[0, 1], alone[-1], atol=1e-5, rtol=1e-5)
-    red = tokens.char_to_token(0, 2)
-    torch.testing.assert_close(states[0, 0], alone[red], atol=1e-5, rtol=1e-5)
+        alone = words.encoder(tokens.input_ids).last_hidden_state[0, -1]
+    for state in states[:, 1]:
+        torch.testing.assert_close(state, alone, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(states[0, 2], states[1, 2], atol=1e-3)
+
+
+def test_without_text_and_picture_nothing_is_said(wordy):
+    """Nor at queries beyond the words."""
+    ladder = fresh(wordy)
+    black, grey = Image.new("RGB", (28, 28)), Image.new("RGB", (28, 28), (9, 9, 9))
+    texts, images = ["", "", "", "a"], [[], [black], [grey], []]
+    asked = Asking(ladder)(texts, images)
+    assert asked.nothing == [True, True, False, False]
+    states = words_of(wordy, ladder).states([[" a", " b", " c", " d"]] * 4, asked.nothing)
+    start = states[0, 0]
+    assert (states[:2] == start).all()
+    assert (states[:, 3] == start).all()
+    assert not (states[2:, :3] == start).all(-1).any()
 
 
 def test_connectors_begin_at_the_scale_of_the_words(wordy):
@@ -143,14 +167,4 @@ def test_random_queries_cannot_be_translated(short):
 
 def test_a_generator_without_text_encoder_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="text encoder and a tokenizer beside the generator"):
-        Words.from_pretrained(str(tmp_path))
-
-
-def test_prompts_are_never_dropped(wordy, encoded):
-    ladder = fresh(wordy)
-    tokenizer = ladder.understanding.prompter.tokenizer
-    batch = next(iter(batches(wordy, ladder, encoded)))
-    assert all(
-        "<|im_start|>user\n<|im_end|>" not in tokenizer.decode(row)
-        for row in batch.prompts.input_ids
-    )
+        Words.from_pretrained(str(tmp_path), [])

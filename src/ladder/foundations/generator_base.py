@@ -24,9 +24,9 @@ from ladder.foundations.autoencoder import CONFIG as AUTOENCODER
 from ladder.foundations.autoencoder import to_tensor
 from ladder.foundations.optimizers import muon_and_adamw, trapezoid
 from ladder.foundations.tokenizer import train_tokenizer
+from ladder.foundations.words import state_of_nothing, states_of_words
 from ladder.world import forms, language
 from ladder.world.draws import SCENE_KINDS, draw_caption, draw_kind
-from ladder.world.language import choose
 from ladder.world.render import render
 from ladder.world.scenes import GRID, Scene
 
@@ -42,6 +42,9 @@ SHIFT = 3.0
 """Training times s become SHIFT s / (1 + (SHIFT - 1) s): more of them are close to noise."""
 DROPPED = 0.1
 """Share of captions left out, for guidance."""
+NOISE = 0.2
+"""Deviation of the noise on the states of a form's words (whose root mean square is about 1): those
+who speak to the generator in such states don't hit them exactly."""
 EMA = 0.998
 POSITIONS = 32
 """Over so many positions the 3 x 3 latents are spread: as many as Sana has at 1024 px. Neighbours
@@ -49,6 +52,9 @@ at distance 1 look so alike that 3,000 steps didn't teach what "at the top left"
 
 Drawer = tuple[Gemma2Model, SanaTransformer2DModel]
 """What draws: a text encoder and the transformer that reads its states."""
+Captions = list[str] | list[tuple[str, ...]]
+"""Texts, or forms that are filled in; those that were dropped are empty."""
+NAMES = tuple(f" {name}" for name in forms.FORM)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,10 @@ class Mix:
 
     dense: float
     forms: float
+    asked: float = 0.0
+    """Share of the forms of short captions that tell what was asked for, not what is seen."""
+    pairs: float = 0.0
+    """Share of the batches of forms that are of pairs only, whose colours must be told apart."""
 
 
 BASE = Mix(dense=0.4, forms=0.0)
@@ -102,13 +112,13 @@ def train_drawing(
     mean_loss = 0.0
     for step in progress:
         trapezoid(optimizer, step, steps)
-        clean, texts = pool.draw(rng, mix)
+        clean, captions = pool.draw(rng, mix)
         noise = torch.randn_like(clean)
         s = torch.rand(len(clean))
         s = SHIFT * s / (1 + (SHIFT - 1) * s)
         noisy = torch.lerp(clean, noise, s[:, None, None, None])
         with sdpa_kernel(SDPBackend.MATH):
-            states, mask = read(tokenizer, encoder, texts)
+            states, mask = read(tokenizer, encoder, captions)
             velocity = transformer(noisy, states, s * 1000, encoder_attention_mask=mask).sample
         loss = (velocity - (noise - clean)).square().mean()
         optimizer.step_on(loss)
@@ -196,22 +206,28 @@ class Pool:
         self.kinds = [str(kind) for kind in kinds]
         self.scenes = [draw_kind(rng, kind) for kind in self.kinds]
         self.latents = encode(vae, self.scenes)
+        self.pairs = np.array([i for i, kind in enumerate(self.kinds) if kind == "pair"])
         self.short = np.array([i for i, kind in enumerate(self.kinds) if kind != "mixture"])
 
-    def draw(self, rng: np.random.Generator, mix: Mix) -> tuple[torch.Tensor, list[str]]:
+    def draw(self, rng: np.random.Generator, mix: Mix) -> tuple[torch.Tensor, Captions]:
         """Latents (B, C, h, w) and captions, some of them dropped."""
         drawn = rng.random()
         dense, form = drawn < mix.dense, mix.dense <= drawn < mix.dense + mix.forms
         size = LONG_BATCH if dense or form else BATCH
-        chosen = rng.integers(POOL, size=size) if dense or form else rng.choice(self.short, size)
-        texts = []
+        if form and mix.pairs and rng.random() < mix.pairs:
+            chosen = rng.choice(self.pairs, size)
+        elif dense or form:
+            chosen = rng.integers(POOL, size=size)
+        else:
+            chosen = rng.choice(self.short, size)
+        captions = []
         for i in chosen:
             if dense:
                 say = language.dense(rng, self.scenes[i]).text
             else:
-                say = self._form(rng, i) if form else self._literal(rng, i)
-            texts.append("" if rng.random() < DROPPED else say)
-        return self.latents[chosen], texts
+                say = self._form(rng, i, mix) if form else self._literal(rng, i)
+            captions.append(say[:0] if rng.random() < DROPPED else say)
+        return self.latents[chosen], captions
 
     def _literal(self, rng: np.random.Generator, i: int | np.integer) -> str:
         """A short caption that needs no thought: the text encoder is too small for more."""
@@ -220,15 +236,14 @@ class Pool:
             if caption.tag not in ("thought", "dense"):
                 return caption.text
 
-    def _form(self, rng: np.random.Generator, i: int | np.integer) -> str:
-        """What a caption asks for, or what is seen. The MLLM knows no more than either: the other
-        part is left open, or everything in it is empty."""
-        asked, seen = choose(rng, (forms.OPEN_ASKED, forms.EMPTY_ASKED)), forms.seen(self.scenes[i])
+    def _form(self, rng: np.random.Generator, i: int | np.integer, mix: Mix) -> tuple[str, ...]:
+        """What a caption asks for, or what is seen. The MLLM knows no more than either: in the
+        other part everything is empty."""
+        asked, seen = forms.EMPTY_ASKED, forms.seen(self.scenes[i])
         caption = draw_caption(rng, self.scenes[i], self.kinds[i])
-        if caption.tag != "dense" and rng.random() < 0.5:
-            asked = forms.asked(caption.specification)
-            seen = choose(rng, (forms.OPEN_SEEN, forms.EMPTY_SEEN))
-        return forms.text(asked + seen)
+        if caption.tag != "dense" and rng.random() < mix.asked:
+            asked, seen = forms.asked(caption.specification), forms.EMPTY_SEEN
+        return tuple(f" {word}" for word in asked + seen)
 
 
 @torch.no_grad()
@@ -243,9 +258,20 @@ def encode(vae: AutoencoderDC, scenes: list[Scene], batch: int = 100) -> torch.T
 
 
 def read(
-    tokenizer: PreTrainedTokenizerFast, encoder: Gemma2Model, texts: list[str]
+    tokenizer: PreTrainedTokenizerFast, encoder: Gemma2Model, captions: Captions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """States (B, T, D) and mask (B, T) of captions."""
-    tokens = tokenizer(texts, padding=True, return_tensors="pt")
-    states = encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-    return states, tokens.attention_mask
+    """States (B, T, D) and mask (B, T) of captions.
+
+    Texts are encoded as usual. Of forms, the encoder's start comes first, then each word by itself
+    (`ladder.foundations.words`) with some noise, and nothing but the start where they were dropped.
+    """
+    if all(isinstance(caption, str) for caption in captions):
+        tokens = tokenizer(captions, padding=True, return_tensors="pt")
+        states = encoder(tokens.input_ids, attention_mask=tokens.attention_mask)
+        return states.last_hidden_state, tokens.attention_mask
+    start = state_of_nothing(encoder, tokenizer)
+    words = states_of_words(encoder, tokenizer, [form or NAMES for form in captions], NAMES)
+    words = words + NOISE * torch.randn_like(words)
+    mask = torch.ones(len(captions), 1 + len(NAMES), dtype=torch.long)
+    mask[[not form for form in captions], 1:] = 0
+    return torch.cat([start.expand(len(words), 1, -1), words], 1), mask

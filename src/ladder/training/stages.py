@@ -82,12 +82,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     checkpoints = Checkpoints(folder / CHECKPOINT, chosen.checkpoint_every, settings(config, stage))
     if not checkpoints.step:
         clear(folder)
-        if stage == STAGES[0] and config.translation.steps:
-            translate(config, ladder, encoded)
     quiet()
-    if config.model.lora_rank:
-        ladder.begin_lora(config.model.lora_rank, config.seed)
-    module = LadderModule(ladder, chosen, config.flow, stage, config.seed, config.model.query_noise)
     prepare, cluster = ladder.understanding.prepare, config.cluster
     data = LadderData(
         encoded, stage, chosen, config.dropping, config.seed, prepare, cluster.workers
@@ -122,6 +117,11 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         enable_model_summary=False,
         default_root_dir=folder,
     )
+    if not checkpoints.step and stage == STAGES[0] and config.translation.steps:
+        translate(config, ladder.to(trainer.strategy.root_device), encoded)
+    if config.model.lora_rank:
+        ladder.begin_lora(config.model.lora_rank, config.seed)
+    module = LadderModule(ladder, chosen, config.flow, stage, config.seed, config.model.query_noise)
     ladder.train()  # all but the MLLM, which stays as it is
     with attention():
         trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)

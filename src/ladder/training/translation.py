@@ -1,114 +1,105 @@
 """Before the first stage: connectors learn to say what the MLLM knows in the generator's words.
 
 A generator understands the states of its own text encoder. What the MLLM answers at a query (its
-last layer, its own head) is a word; the encoder's state of that word, among the words of all
-queries, is what the connectors shall make of the query's state at each rung. Nothing is drawn for
-that, so it takes a minute, instead of thousands of steps that find it out from noise. It needs
-queries that begin as words, and a text encoder beside the generator. The paper has nothing of the
-kind (`translation.steps: 0`).
+last layer, its own head) is a word; what the connectors shall make of the query's state at each
+rung is the encoder's state of that word (`ladder.foundations.words`). Nothing is drawn for it, and
+the MLLM reads each prompt once, so it takes minutes, instead of thousands of steps that find it out
+from noise. It needs queries that begin as words, and a text encoder beside the generator. Queries
+beyond the words say what an empty text says, and so do all of them without a text and a picture:
+guidance then leads away from what the generator itself draws without a caption. The paper has
+nothing of the kind (`translation.steps: 0`).
 
-Letters: N rungs, B batch, Q queries, D width of the MLLM, C caption channels.
+Letters: P prompts, N rungs, Q queries, D width of the MLLM, C caption channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from tqdm import tqdm, trange
+from transformers import AutoModel, AutoTokenizer, Gemma2Model, PreTrainedTokenizerBase
 
-from ladder.config import Config, Dropping
-from ladder.data.loading import Batch, LadderData
+from ladder import config
+from ladder.data.loading import LadderData
+from ladder.foundations.optimizers import muon_and_adamw
+from ladder.foundations.words import state_of_nothing, states_of_words
 from ladder.model.generator import located
 from ladder.model.ladder import Ladder
 from ladder.model.prompts import Prompts
 from ladder.model.rungs import NORM, Taps
 
-NEVER = Dropping(t2i_text=0.0, edit_text=0.0, edit_both=0.0, edit_image=0.0)
-"""Prompts are whole: the MLLM has no word for what is not there."""
 
-
-def translate(config: Config, ladder: Ladder, encoded: Path) -> None:
+def translate(config: config.Config, ladder: Ladder, encoded: Path) -> None:
     """Train the connectors of a fresh `ladder` in place, on prompts of the sets in `encoded`."""
     chosen = config.translation
+    words = Words.from_pretrained(config.foundations.generator, named(ladder, config.model))
     stage = replace(
         config.stages.t2i,
-        steps=chosen.steps,
+        steps=-(-chosen.prompts // chosen.batch),
         batch=chosen.batch,
         accumulate=1,
+        warmup=0,
         mixture=chosen.mixture,
     )
-    prepare = ladder.understanding.prepare
-    data = LadderData(encoded, "translation", stage, NEVER, config.seed, prepare)
-    words = Words.from_pretrained(config.foundations.generator)
-    teach(ladder, words, data.train_dataloader(), chosen.steps, chosen.lr)
+    prepare = Asking(ladder)
+    data = LadderData(encoded, "translation", stage, config.dropping, config.seed, prepare)
+    asked = (batch.prompts for batch in data.train_dataloader())
+    progress = tqdm(asked, "reading", stage.steps, unit="batch", mininterval=1.0)
+    teach(ladder, Lesson.of(ladder, words, progress), chosen, config.seed)
 
 
-def teach(
-    ladder: Ladder, words: Words, batches: Iterable[Batch], steps: int, lr: float
-) -> list[float]:
-    """Make the connectors say `words`, by AdamW at a rate that falls from `lr` to 0.
-
-    Returns the mean squared error of every step.
-    """
-    optimizer = torch.optim.AdamW(ladder.connector.parameters(), lr, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    progress = tqdm(islice(batches, steps), "translation", steps, unit="step", mininterval=1.0)
-    losses: list[float] = []
-    for batch in progress:
-        states, answers = answered(ladder, batch.prompts)
-        target = words.states(answers)
-        if not losses:
-            scale_to(ladder, target)
-        said = ladder.connector(states)
-        loss = F.mse_loss(said, target.expand_as(said))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        progress.set_postfix(loss=f"{losses[-1]:.4f}")
-    return losses
+def named(ladder: Ladder, model: config.Model) -> list[str]:
+    """The words that the first queries of a fresh `ladder` began as."""
+    tokenizer = ladder.understanding.prompter.tokenizer
+    tokens = ladder.understanding.prompter.tokens(f" {model.query_text}")
+    return [tokenizer.decode(token) for token in tokens[: model.queries]]
 
 
-@torch.no_grad()
-def answered(ladder: Ladder, prompts: Prompts) -> tuple[Float[Tensor, "N B Q D"], list[list[str]]]:
-    """What the rungs hold before the connectors, and the MLLM's word at each query."""
-    understanding, taps = ladder.understanding, ladder.taps
-    layers = (*taps.layers, NORM)
-    both = Taps("list", layers, len(layers), taps.depth)
-    *read, last = understanding.rungs(prompts, ladder.queries, both)
-    ids = understanding.mllm.lm_head(last).argmax(-1)
-    decode = understanding.prompter.tokenizer.decode
-    answers = [[decode(token) for token in row] for row in ids.tolist()]
-    return ladder.mixture(torch.stack(read).to(ladder.queries.dtype)), answers
+@dataclass(frozen=True)
+class Asked:
+    """Prompts, and which of them ask for nothing."""
+
+    prompts: Prompts
+    nothing: list[bool]
+
+    def to(self, device: torch.device | str) -> Asked:
+        return Asked(self.prompts.to(device), self.nothing)
 
 
-@torch.no_grad()
-def scale_to(ladder: Ladder, target: Float[Tensor, "B Q C"]) -> None:
-    """Let the connectors, whose last part is a norm, begin at the scale of what they shall say."""
-    for norm in ladder.connector.modules():
-        if isinstance(norm, nn.RMSNorm):
-            norm.weight.fill_(target.square().mean().sqrt())
+@dataclass(frozen=True)
+class Asking:
+    """Prepares prompts for a ladder, and notes which have neither a text nor a picture (a black one
+    stands for one that was dropped)."""
+
+    ladder: Ladder
+
+    def __call__(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Asked:
+        nothing = [
+            not text and all(image.getbbox() is None for image in shown)
+            for text, shown in zip(texts, images, strict=True)
+        ]
+        return Asked(self.ladder.understanding.prepare(texts, images), nothing)
 
 
 @dataclass(frozen=True)
 class Words:
-    """The text encoder of a generator, which knows words by its states."""
+    """The text encoder of a generator, which knows words by their states; `names` are those that
+    queries begin as."""
 
-    encoder: PreTrainedModel
+    encoder: Gemma2Model
     tokenizer: PreTrainedTokenizerBase
+    names: list[str]
 
     @classmethod
-    def from_pretrained(cls, source: str) -> Words:
-        """That of the pipeline in a folder, or on the hub (`id` or `id@revision`).
+    def from_pretrained(cls, source: str, names: list[str]) -> Words:
+        """With that of the pipeline in a folder, or on the hub (`id` or `id@revision`).
 
         Raises ValueError where there is none.
         """
@@ -124,23 +115,83 @@ class Words:
                 "translation (translation.steps above 0) needs a text encoder and a tokenizer "
                 f"beside the generator, got none in {source}"
             ) from error
-        return cls(encoder.eval(), tokenizer)
+        return cls(encoder.eval(), tokenizer, names)
 
     @torch.no_grad()
-    def states(self, rows: list[list[str]]) -> Float[Tensor, "B Q C"]:
-        """The state of each word, in the text that its row makes: that of its last token.
+    def states(self, answers: list[list[str]], nothing: list[bool]) -> Float[Tensor, "P Q C"]:
+        """What the queries shall say that have such words for answers."""
+        start = state_of_nothing(self.encoder, self.tokenizer)
+        states = start.repeat(len(answers), len(answers[0]), 1)
+        words = [row[: len(self.names)] for row in answers]
+        states[:, : len(self.names)] = states_of_words(
+            self.encoder, self.tokenizer, words, self.names
+        )
+        states[nothing] = start
+        return states
 
-        A word that the tokenizer leaves out has the state of the first token, the start.
-        """
-        texts = ["".join(row) for row in rows]
-        tokens = self.tokenizer(texts, padding=True, return_tensors="pt").to(self.encoder.device)
-        found = self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)
-        last = [
-            [
-                tokens.char_to_token(index, len("".join(row[: word + 1])) - 1) or 0
-                for word in range(len(row))
-            ]
-            for index, row in enumerate(rows)
-        ]
-        states = found.last_hidden_state
-        return states[torch.arange(len(rows))[:, None], torch.tensor(last)]
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the rungs hold for many prompts, in half precision, and what is to be said of it.
+
+    A prompt takes 2 N Q D bytes of memory.
+    """
+
+    states: Float[Tensor, "N P Q D"]
+    targets: Float[Tensor, "P Q C"]
+
+    @classmethod
+    def of(cls, ladder: Ladder, words: Words, asked: Iterable[Asked]) -> Lesson:
+        """Let the MLLM read all prompts that are `asked`."""
+        states, targets = [], []
+        for batch in asked:
+            held, answers = answered(ladder, batch.prompts)
+            states.append(held.half())
+            targets.append(words.states(answers, batch.nothing).half())
+        return cls(torch.cat(states, 1), torch.cat(targets))
+
+
+@torch.no_grad()
+def answered(ladder: Ladder, prompts: Prompts) -> tuple[Float[Tensor, "N P Q D"], list[list[str]]]:
+    """What the rungs hold before the connectors, and the MLLM's word at each query."""
+    understanding, taps = ladder.understanding, ladder.taps
+    layers = (*taps.layers, NORM)
+    both = Taps("list", layers, len(layers), taps.depth)
+    *read, last = understanding.rungs(prompts, ladder.queries, both)
+    ids = understanding.mllm.lm_head(last).argmax(-1)
+    decode = understanding.prompter.tokenizer.decode
+    answers = [[decode(token) for token in row] for row in ids.tolist()]
+    return ladder.mixture(torch.stack(read).to(ladder.queries.dtype)), answers
+
+
+def teach(ladder: Ladder, lesson: Lesson, chosen: config.Translation, seed: int) -> list[float]:
+    """Train the connectors on random batches of the lesson; returns the mean squared errors.
+
+    By Muon on their matrices and AdamW on the rest, at rates that fall to 0: by AdamW alone the
+    error is twice as large after as many steps.
+    """
+    connector = ladder.connector
+    scale_to(ladder, lesson.targets)
+    optimizer = muon_and_adamw(connector.named_parameters(), chosen.muon_lr, chosen.lr)
+    draw = torch.Generator().manual_seed(seed)
+    progress = trange(chosen.steps, desc="translation", unit="step", mininterval=1.0)
+    losses: list[float] = []
+    for step in progress:
+        for group, peak in zip(optimizer.groups, optimizer.peaks, strict=True):
+            group["lr"] = peak * (1 - step / chosen.steps)
+        rows = torch.randint(len(lesson.targets), (chosen.batch,), generator=draw)
+        said = connector(lesson.states[:, rows].to(ladder.queries.dtype))
+        loss = F.mse_loss(said, lesson.targets[rows].to(said.dtype).expand_as(said))
+        optimizer.step_on(loss)
+        losses.append(loss.item())
+        progress.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
+    connector.zero_grad(set_to_none=True)
+    return losses
+
+
+@torch.no_grad()
+def scale_to(ladder: Ladder, target: Float[Tensor, "P Q C"]) -> None:
+    """Let the connectors, whose last part is a norm, begin at the scale of what they shall say."""
+    for norm in ladder.connector.modules():
+        if isinstance(norm, nn.RMSNorm):
+            norm.weight.fill_(target.float().square().mean().sqrt())

@@ -8,8 +8,6 @@ the form are the names of its fields; at each of them stands one word that fills
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ladder.world.language import RELATIONS
 from ladder.world.scenes import CELL_NAMES, Scene
 
@@ -22,9 +20,8 @@ FORM = (
 ASKED = 2 * len(CLAUSE) + 1
 """The first fields, of what a caption asks for; those behind them tell what is seen."""
 EMPTY = "empty"
-OPEN_ASKED, OPEN_SEEN = FORM[:ASKED], FORM[ASKED:]
-"""The two parts of a form in which nothing is filled in: every field holds its name."""
-EMPTY_ASKED, EMPTY_SEEN = (EMPTY,) * len(OPEN_ASKED), ("background", *(EMPTY,) * len(OPEN_SEEN[1:]))
+EMPTY_ASKED = (EMPTY,) * ASKED
+EMPTY_SEEN = ("background", *(EMPTY,) * (len(FORM) - ASKED - 1))
 """The two parts in which nothing is there, before a background left open."""
 
 
@@ -47,11 +44,3 @@ def seen(scene: Scene) -> tuple[str, ...]:
         thing = scene.at(cell)
         fields += [thing.shape, thing.color, thing.size] if thing else [EMPTY] * 3
     return tuple(fields)
-
-
-def text(fields: Sequence[str | None]) -> str:
-    """The words of a form; a field that is None holds its name.
-
-    They begin with a space, since a tokenizer's words within a text hold the space before them.
-    """
-    return "".join(f" {field or name}" for field, name in zip(fields, FORM, strict=True))
