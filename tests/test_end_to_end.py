@@ -81,7 +81,7 @@ def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
     assert np.isfinite(steps[["loss", "norm"]]).all(axis=None)
     spent = json.loads((results / "last-3.cost.json").read_text())
     assert spent["rungs"] == [{"norm": 1.0}] * 6
-    assert spent["parameters"]["queries"] == 37 * 128
+    assert spent["parameters"]["queries"] == 38 * 128
     assert {path.name for path in (place / "runs/ablation/last-3").iterdir()} == {
         "finetune", "evaluation",
     }  # fmt: skip

@@ -168,14 +168,15 @@ def test_forms_tell_what_is_asked_or_what_is_seen(pool: Pool):
     assert 0 < dropped < 25
 
 
-@pytest.mark.parametrize("asked", [0.0, 1.0])
-def test_how_many_forms_tell_what_is_asked(pool: Pool, asked: float):
+@pytest.mark.parametrize(("asked", "least", "most"), [(0.0, 0.0, 0.0), (1.0, 0.5, 0.95)])
+def test_how_many_forms_tell_what_is_asked(pool: Pool, asked: float, least: float, most: float):
+    """Those of dense captions never do."""
     rng = np.random.default_rng(4)
-    for _ in range(20):
-        for words in pool.draw(rng, Mix(dense=0.0, forms=1.0, asked=asked, pairs=1.0))[1]:
-            seen = [word.removeprefix(" ") for word in words[forms.ASKED :]]
-            if words:
-                assert (tuple(seen) == forms.EMPTY_SEEN) == bool(asked)
+    mix = Mix(dense=0.0, forms=1.0, asked=asked, pairs=1.0)
+    filled = [words for _ in range(60) for words in pool.draw(rng, mix)[1] if words]
+    empty = tuple(f" {word}" for word in forms.EMPTY_SEEN)
+    share = np.mean([words[forms.ASKED :] == empty for words in filled])
+    assert least <= share <= most
 
 
 def test_batches_of_pairs_hold_nothing_else(pool: Pool):

@@ -27,10 +27,10 @@ from ladder.training.translation import (
 
 @pytest.fixture
 def wordy(short: Config) -> Config:
-    """Four queries, of which three begin as words, and six steps of translation."""
+    """Four queries, of which three begin as tokens of a word, and six steps of translation."""
     return dataclasses.replace(
         short,
-        model=dataclasses.replace(short.model, query_text="red circle blue"),
+        model=dataclasses.replace(short.model, query_text="red"),
         translation=dataclasses.replace(
             short.translation, prompts=8, steps=6, batch=4, mixture={"t2i": 0.5, "ti2i": 0.5}
         ),
@@ -78,7 +78,7 @@ def test_translating_twice_gives_the_same(wordy, encoded):
 def test_the_connectors_come_nearer_to_the_words(wordy):
     ladder = fresh(wordy)
     asked = [Asking(ladder)([text], [[]]) for text in ("", "a red circle", "two blue stars", "a")]
-    lesson = Lesson.of(ladder, words_of(wordy, ladder), asked)
+    lesson = Lesson.of(ladder, words_of(wordy, ladder), asked, 4)
     assert lesson.states.shape == (3, 4, 4, 64)
     assert lesson.targets.shape == (4, 4, 48)
     losses = teach(ladder, lesson, dataclasses.replace(wordy.translation, steps=200), 0)
@@ -109,10 +109,10 @@ def test_the_answer_is_that_of_the_last_layer(wordy):
 def test_a_word_is_translated_behind_the_names_of_the_fields_before(wordy):
     ladder = fresh(wordy)
     words = words_of(wordy, ladder)
-    assert words.names == [" red", " circle", " blue"]
+    assert words.names == [" ", "re", "d"]
     states = words.states([[" a", " b", " star", " c"], [" x", " b", " y", " z"]], [False, False])
     assert states.shape == (2, 4, 48)
-    tokens = words.tokenizer(" red b", return_tensors="pt")
+    tokens = words.tokenizer("  b", return_tensors="pt")
     with torch.no_grad():
         alone = words.encoder(tokens.input_ids).last_hidden_state[0, -1]
     for state in states[:, 1]:
