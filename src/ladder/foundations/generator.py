@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 TUNED = Mix(dense=0.05, forms=0.75, asked=0.6)
 PAIRED = Mix(dense=0.05, forms=0.85, asked=0.75, pairs=0.6)
-"""Which of two colours goes with which of two shapes is what is learned last."""
+"""Which of two colours goes with which of two shapes is learned most slowly."""
 
 
 def main(config: Config) -> None:

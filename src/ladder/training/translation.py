@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm, trange
 from transformers import AutoModel, AutoTokenizer, Gemma2Model, PreTrainedTokenizerBase
 
-from ladder import config
+from ladder.config import Config, Model, Translation
 from ladder.data.loading import LadderData
 from ladder.foundations.optimizers import muon_and_adamw
 from ladder.foundations.words import state_of_nothing, states_of_words
@@ -36,7 +36,7 @@ from ladder.model.prompts import Prompts
 from ladder.model.rungs import NORM, Taps
 
 
-def translate(config: config.Config, ladder: Ladder, encoded: Path) -> None:
+def translate(config: Config, ladder: Ladder, encoded: Path) -> None:
     """Train the connectors of a fresh `ladder` in place, on prompts of the sets in `encoded`."""
     chosen = config.translation
     words = Words.from_pretrained(config.foundations.generator, named(ladder, config.model))
@@ -55,7 +55,7 @@ def translate(config: config.Config, ladder: Ladder, encoded: Path) -> None:
     teach(ladder, lesson, chosen, config.seed)
 
 
-def named(ladder: Ladder, model: config.Model) -> list[str]:
+def named(ladder: Ladder, model: Model) -> list[str]:
     """The words that the first queries of a fresh `ladder` began as."""
     tokenizer = ladder.understanding.prompter.tokenizer
     tokens = ladder.understanding.prompter.tokens(f" {model.query_text}")
@@ -134,7 +134,7 @@ class Words:
 class Lesson:
     """What the rungs hold for many prompts, in half precision, and what is to be said of it.
 
-    A prompt takes 2 N Q D bytes of memory.
+    A prompt takes 2 N Q D bytes of the CPU's memory.
     """
 
     states: Float[Tensor, "N P Q D"]
@@ -145,8 +145,8 @@ class Lesson:
         """Let the MLLM read all prompts that are `asked`, in so many batches."""
         states, targets = [], []
         for batch in tqdm(asked, "reading", batches, unit="batch", mininterval=1.0):
-            held, answers = answered(ladder, batch.prompts)
-            states.append(held.half())
+            held, answers = answered(ladder, batch.to(ladder.device).prompts)
+            states.append(held.half().cpu())
             targets.append(words.states(answers, batch.nothing).half())
         return cls(torch.cat(states, 1), torch.cat(targets))
 
@@ -164,11 +164,11 @@ def answered(ladder: Ladder, prompts: Prompts) -> tuple[Float[Tensor, "N P Q D"]
     return ladder.mixture(torch.stack(read).to(ladder.queries.dtype)), answers
 
 
-def teach(ladder: Ladder, lesson: Lesson, chosen: config.Translation, seed: int) -> list[float]:
+def teach(ladder: Ladder, lesson: Lesson, chosen: Translation, seed: int) -> list[float]:
     """Train the connectors on random batches of the lesson; returns the mean squared errors.
 
-    By Muon on their matrices and AdamW on the rest, at rates that fall to 0: by AdamW alone the
-    error stays 1.7 times as large after as many steps (experiments/LOG.md).
+    By Muon on their matrices and AdamW on the rest, at rates that fall to 0: by AdamW alone, 300
+    steps ended at an error of .105 instead of .076 (experiments/LOG.md).
     """
     connector = ladder.connector
     scale_to(ladder, lesson.targets)
@@ -180,8 +180,8 @@ def teach(ladder: Ladder, lesson: Lesson, chosen: config.Translation, seed: int)
         for group, peak in zip(optimizer.groups, optimizer.peaks, strict=True):
             group["lr"] = peak * (1 - step / chosen.steps)
         rows = torch.randint(len(lesson.targets), (chosen.batch,), generator=draw)
-        said = connector(lesson.states[:, rows].to(ladder.queries.dtype))
-        loss = F.mse_loss(said, lesson.targets[rows].to(said.dtype).expand_as(said))
+        said = connector(lesson.states[:, rows].to(ladder.queries))
+        loss = F.mse_loss(said, lesson.targets[rows].to(said).expand_as(said))
         optimizer.step_on(loss)
         losses.append(loss.item())
         progress.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
