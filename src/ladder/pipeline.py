@@ -74,7 +74,8 @@ class LadderPipeline(DiffusionPipeline):
     ) -> LadderPipeline:
         """Load a folder or hub id, by default the ladder that comes with the repository.
 
-        `options` are those of diffusers; `torch_dtype` is float32 unless named.
+        `options` are those of diffusers; `torch_dtype` is float32 unless named. Raises OSError for
+        an id that can't be fetched.
         """
         if pretrained_model_name_or_path is None and not SHIPPED.is_dir():
             raise FileNotFoundError(f"there must be a trained ladder at {SHIPPED}, got none")
@@ -83,7 +84,12 @@ class LadderPipeline(DiffusionPipeline):
             # diffusers' own download refuses parts whose classes are neither its own nor in the
             # repository; this one is installed.
             fetching = {name: options.pop(name) for name in FETCHING if name in options}
-            folder = snapshot_download(folder, allow_patterns=list(FILES), **fetching)
+            try:
+                folder = snapshot_download(folder, allow_patterns=list(FILES), **fetching)
+            except (OSError, ValueError) as error:
+                raise OSError(
+                    f"there must be a ladder in a folder or on the hub, got {folder}: {error}"
+                ) from error
         return super().from_pretrained(folder, **options)
 
     @classmethod

@@ -80,6 +80,9 @@ class Stages:
 class Translation:
     """Before the first stage: connectors learn the states of the generator's own text encoder."""
 
+    groups: tuple[int, ...] | None
+    """How many of the queries' words behind one another belong together and are read as one text;
+    null: each is read by itself."""
     prompts: int
     """Read by the MLLM; each takes 2 bytes times rungs, queries and its width of memory."""
     steps: int
@@ -96,6 +99,8 @@ class Translation:
     def __post_init__(self) -> None:
         at_least(self, 0, "steps")
         at_least(self, 1, "batch", "prompts")
+        if self.groups is not None and min(self.groups, default=0) < 1:
+            raise ValueError(f"groups must be numbers of words from 1 on, got {[*self.groups]}")
         above(self, 0, "muon_lr", "lr")
         shares(self, "mixture")
 

@@ -161,8 +161,6 @@ class Foundations:
     """Steps of training the toy generator's base."""
     generator_steps: int
     """Steps of tuning it."""
-    generator_pair_steps: int
-    """Steps of tuning it further, on pairs above all."""
 
     def __post_init__(self) -> None:
         named(self, "mllm", "mllm_base", "generator", "generator_base")
@@ -170,7 +168,6 @@ class Foundations:
         at_least(self, 1, "autoencoder_steps", "vision_steps")
         at_least(self, 1, "mllm_base_steps", "mllm_found_steps", "mllm_steps")
         at_least(self, 1, "generator_base_steps", "generator_steps")
-        at_least(self, 1, "generator_pair_steps")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_a_packed_turn_has_the_logits_of_the_same_turn_alone(
     chosen = first_of_each_kind(rows, tokenizer)
     some = Rows(
         rows.input_ids[chosen], rows.positions[:, chosen], rows.turns[chosen],
-        rows.targets[chosen], rows.weights[chosen], rows.forms[chosen],
+        rows.targets[chosen], rows.weights[chosen], rows.fields[chosen],
         [rows.scenes[i] for i in chosen],
     )  # fmt: skip
     states = hidden_states(model, image_processor, some)
@@ -143,11 +143,10 @@ def test_targets_of_a_form_stand_at_its_fields(rows: Rows, tokenizer):
     filled = identical = 0
     for index, own, words, answer in turns(rows, tokenizer):
         if not answer.startswith("<|vision_start|>"):
-            assert not rows.forms[index, own].any()
+            assert (rows.fields[index, own] == -1).all()
             continue
-        assert rows.forms[index, own].nonzero().flatten().tolist() == [
-            *range(len(own) - len(forms.FORM), len(own))
-        ]
+        silent = len(own) - len(forms.FORM)
+        assert rows.fields[index, own].tolist() == [-1] * silent + [*range(len(forms.FORM))]
         assert answer == "<|vision_start|> " + " ".join(forms.FORM)
         fields = rows.targets[index, own[-len(forms.FORM) :]]
         assert (rows.targets[index, own[: -len(forms.FORM)]] == -100).all()

@@ -12,7 +12,6 @@ from tests.foundations.conftest import SMALL_TOKENIZER
 
 from ladder.foundations import generator, generator_base
 from ladder.foundations.autoencoder import CONFIG
-from ladder.foundations.generator import TUNED
 from ladder.foundations.generator_base import (
     BASE,
     DROPPED,
@@ -63,7 +62,7 @@ def folder(small, vae: AutoencoderDC, tmp_path_factory: pytest.TempPathFactory) 
         vae.save_pretrained(folder / name)
     base = folder.parent / "sana-base"
     generator_base.train(2, 0, folder / "vae", base)
-    generator.tune(base, TUNED, 2, [0, 31], folder)
+    generator.tune(base, 2, 0, folder)
     return folder
 
 
@@ -187,7 +186,7 @@ def test_batches_of_pairs_hold_nothing_else(pool: Pool):
             assert any(pool.kinds[i] == "pair" for i in same)
 
 
-def test_forms_are_read_word_by_word_after_the_start(pool: Pool, monkeypatch):
+def test_forms_are_read_group_by_group_after_the_start(pool: Pool, monkeypatch):
     """And dropped ones are the start alone, as dropped texts are."""
     monkeypatch.setattr(generator_base, "NOISE", 0.0)
     tokenizer = with_start(SMALL_TOKENIZER(0))
@@ -196,7 +195,7 @@ def test_forms_are_read_word_by_word_after_the_start(pool: Pool, monkeypatch):
     with torch.no_grad():
         states, mask = read(tokenizer, encoder, [words, ()])
         (start,) = read(tokenizer, encoder, [""])[0][0]
-        apart = states_of_words(encoder, tokenizer, [words], NAMES)[0]
+        apart = states_of_words(encoder, tokenizer, [words], NAMES, forms.GROUPS)[0]
     assert mask.sum(1).tolist() == [1 + len(words), 1]
     torch.testing.assert_close(states[:, 0], start.expand(2, -1))
     torch.testing.assert_close(states[0, 1:], apart)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from tests.foundations.conftest import SMALL_TOKENIZER
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
@@ -15,10 +16,11 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcess
 from ladder.evaluation.exam import evaluation_questions
 from ladder.evaluation.understanding import answers, is_right
 from ladder.foundations import generator_base, mllm, mllm_base
-from ladder.foundations.conversations import TUNED, draw_rows
+from ladder.foundations.conversations import TUNED, Rows, draw_rows
 from ladder.foundations.mllm_base import MERGE, PATCH
 from ladder.model.rungs import layer_indices
 from ladder.model.understanding import Understanding
+from ladder.world import forms
 from ladder.world.render import render
 from ladder.world.scenes import GRID, Scene, Thing, draw_scene
 
@@ -95,36 +97,67 @@ def test_training_moves_every_weight(folder: Path):
     assert all(weight.isfinite().all() for weight in trained.values())
 
 
-def test_an_exit_teaches_the_layers_below_it(tokenizer, model):
-    """The early loss reaches the layers up to the exit, and is that of the forms alone."""
-    processor = Qwen2VLImageProcessorPil(
+@pytest.fixture
+def rows(tokenizer) -> Rows:
+    return draw_rows(np.random.default_rng(0), tokenizer, TUNED, 4, 224)
+
+
+def processor() -> Qwen2VLImageProcessorPil:
+    return Qwen2VLImageProcessorPil(
         patch_size=PATCH, merge_size=MERGE, size={"shortest_edge": 96**2, "longest_edge": 96**2}
     )
-    rows = draw_rows(np.random.default_rng(0), tokenizer, TUNED, 4, 224)
-    states = mllm_base.hidden_states(model, processor, rows)
-    early = rows.forms & (rows.targets != -100)
-    assert 0 < early.sum() < (rows.targets != -100).sum()
-    language = model.model.language_model
-    loss, right = mllm_base.answer_loss(model, language.norm(states[3]), rows, early)
-    model.zero_grad()
-    loss.backward()
-    touched = [
-        any(weight.grad is not None for weight in layer.parameters()) for layer in language.layers
-    ]
+
+
+def test_an_exit_teaches_the_layers_below_it(model, rows, monkeypatch):
+    """Of the words before, the last layer tells as well, so here it is left out."""
+    states = mllm_base.hidden_states(model, processor(), rows)
+    early = mllm.Early(states[0].shape[-1], [3])
+    early(model, (*states[:-1], states[-1].detach()), rows)[0].backward()
+    layers = model.model.language_model.layers
+    touched = [any(weight.grad is not None for weight in layer.parameters()) for layer in layers]
     model.zero_grad()
     assert touched == [True] * 3 + [False] * (len(touched) - 3)
-    assert 0 <= right <= 1
-    other = rows.targets.masked_fill(~rows.forms, -100)
-    alone = replace(rows, targets=other)
-    expected, _ = mllm_base.answer_loss(model, language.norm(states[3]), alone, other != -100)
-    torch.testing.assert_close(loss, expected)
+    assert all(matrix.weight.grad is not None for matrix in early.back)
 
 
-def test_exits_are_layers_that_the_ladder_reads(understanding: Understanding):
-    """The deepest of them, and never the last one, which is taught anyway."""
+def test_the_early_loss_is_that_of_the_fields_and_of_those_before_them(model, rows):
+    """Against a sum over every field of every form."""
+    torch.manual_seed(1)
+    states = mllm_base.hidden_states(model, processor(), rows)
+    early = mllm.Early(states[0].shape[-1], [3, 5])
+    norm, head = model.model.language_model.norm, model.lm_head
+    own, before = [], []
+    with torch.no_grad():
+        for state in (norm(states[3]), norm(states[5]), states[-1]):
+            fields, told = [], []
+            for row, place in ((rows.fields >= 0) & (rows.targets != -100)).nonzero().tolist():
+                field = int(rows.fields[row, place])
+                for distance in range(field - forms.FIRST[field] + 1):
+                    word = rows.targets[row, place - distance]
+                    if word == -100:
+                        continue
+                    said = state[row, place]
+                    logits = head(early.back[distance - 1](said) if distance else said)
+                    weight = rows.weights[row, place - distance]
+                    (told if distance else fields).append(
+                        (weight * F.cross_entropy(logits, word), weight)
+                    )
+            own.append(sum(loss for loss, _ in fields) / sum(weight for _, weight in fields))
+            before.append(sum(loss for loss, _ in told) / sum(weight for _, weight in told))
+        loss, shown = early(model, states, rows)
+    torch.testing.assert_close(loss, (own[0] + own[1]) / 2 + sum(before) / 3)
+    assert {*shown} == {"early", "before"}
+
+
+def test_rows_without_a_form_have_no_early_loss(model, rows):
+    states = mllm_base.hidden_states(model, processor(), rows)
+    bare = replace(rows, fields=torch.full_like(rows.fields, -1))
+    assert mllm.Early(states[0].shape[-1], [3])(model, states, bare) == (torch.zeros(()), {})
+
+
+def test_exits_are_the_layers_that_the_ladder_reads(understanding: Understanding):
     read = layer_indices("last_n", generator_base.BLOCKS, understanding.depth).layers
-    assert {*mllm.EXITS} <= {*read}
-    assert max(mllm.EXITS) == understanding.depth - 1
+    assert (*mllm.EXITS,) == read
 
 
 def test_labels_say_what_stands_in_each_cell():

@@ -1,6 +1,8 @@
-"""The states of words: those of the encoder, each word in its place and by itself."""
+"""The states of words: those of the encoder, each word in its place and in its group."""
 
 from __future__ import annotations
+
+from itertools import accumulate
 
 import pytest
 import torch
@@ -26,20 +28,32 @@ def last_state(encoder, tokenizer, text: str) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_each_word_stands_behind_the_names_before_it(speaker):
-    forms = [(" red", " star", " large"), (" blue", " star", " size")]
-    states = states_of_words(*speaker, forms, NAMES)
+@pytest.mark.parametrize("groups", [[1, 1, 1], [2, 1], [1, 2], [3], [1, 5]])
+def test_each_word_stands_behind_its_group_and_the_names_before_that(speaker, groups):
+    forms = [(" red", " star", " large"), (" blue", " star", " size"), (" red", "", " large")]
+    states = states_of_words(*speaker, forms, NAMES, groups)
+    starts = zip([0, *accumulate(groups)], groups, strict=False)
+    first = [start for start, size in starts for _ in range(size)]
     for form, row in zip(forms, states, strict=True):
         for field, state in enumerate(row):
-            text = "".join(NAMES[:field]) + form[field]
+            text = "".join((*NAMES[: first[field]], *form[first[field] : field + 1]))
             torch.testing.assert_close(state, last_state(*speaker, text), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_a_word_does_not_depend_on_the_others(speaker):
-    first, second = states_of_words(*speaker, [(" red", " star"), (" blue", " star")], NAMES)
-    assert torch.equal(first[1], second[1])
-    assert not torch.allclose(first[0], second[0], atol=1e-3)
+def test_a_word_does_not_depend_on_other_groups(speaker):
+    forms = [(" red", " star", " large"), (" blue", " star", " large")]
+    alone, behind = states_of_words(*speaker, forms, NAMES, [1, 2])
+    assert torch.equal(alone[1:], behind[1:])
+    assert not torch.allclose(alone[0], behind[0], atol=1e-3)
+    alone, behind = states_of_words(*speaker, forms, NAMES, [2, 1])
+    assert torch.equal(alone[2], behind[2])
+    assert not torch.allclose(alone[1], behind[1], atol=1e-3)
+
+
+def test_fields_without_a_group_are_an_error(speaker):
+    with pytest.raises(ValueError, match=r"groups must hold all 3 fields, got \[1, 1\]"):
+        states_of_words(*speaker, [(" red", " star", " large")], NAMES, [1, 1])
 
 
 @torch.no_grad()

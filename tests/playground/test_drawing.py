@@ -17,12 +17,10 @@ from ladder.model.rungs import Taps
 from ladder.pipeline import LadderPipeline
 from ladder.playground.drawing import (
     Models,
-    WeightedPipeline,
     draw,
     pack,
     read_sources,
     rung_names,
-    weigh,
 )
 from ladder.playground.settings import Settings, from_query
 
@@ -44,38 +42,27 @@ def latents(pipeline, prompt="a red star", **options):
     ).images
 
 
-def test_weights_of_one_change_no_bit(models: Models):
-    weighted = WeightedPipeline.of(models.pipeline, ONES)
-    for image in (None, tiny_picture(0)):
-        assert torch.equal(latents(weighted, image=image), latents(models.pipeline, image=image))
-
-
-def test_a_weight_scales_its_own_rung_and_no_other():
-    conditions = torch.randn(2, 3 * 4, 5)
-    weighed = weigh(conditions, (1.0, 0.0, 0.5)).unflatten(1, (3, 4))
-    rungs = conditions.unflatten(1, (3, 4))
-    assert torch.equal(weighed[:, 0], rungs[:, 0])
-    assert not weighed[:, 1].any()
-    assert torch.equal(weighed[:, 2], rungs[:, 2] / 2)
+def test_the_pipeline_is_left_as_it_was(models: Models):
+    """Whatever the weights were."""
+    before = latents(models.pipeline)
+    draw(models, replace(SETTINGS, rungs=(0.0,) * GENERATOR_BLOCKS), [], quiet)
+    assert torch.equal(latents(models.pipeline), before)
 
 
 def test_every_rung_matters_and_no_rungs_leave_no_prompt(models: Models):
-    plain = latents(models.pipeline)
+    one = replace(SETTINGS, pictures=1)
+    plain = draw(models, one, [], quiet).pictures
     for silent in range(GENERATOR_BLOCKS):
-        weights = [float(rung != silent) for rung in range(GENERATOR_BLOCKS)]
-        assert not torch.equal(latents(WeightedPipeline.of(models.pipeline, weights)), plain)
-    nothing = WeightedPipeline.of(models.pipeline, (0.0,) * GENERATOR_BLOCKS)
-    torch.testing.assert_close(latents(nothing), latents(nothing, "two blue hearts"))
+        weights = tuple(float(rung != silent) for rung in range(GENERATOR_BLOCKS))
+        assert draw(models, replace(one, rungs=weights), [], quiet).pictures != plain
+    nothing = replace(one, rungs=(0.0,) * GENERATOR_BLOCKS)
+    other = replace(nothing, prompt="two blue hearts")
+    assert draw(models, nothing, [], quiet).pictures == draw(models, other, [], quiet).pictures
 
 
-def test_the_pipeline_beneath_is_left_as_it_was(models: Models):
-    """Two calls with other steps and weights may be under way at once: the solver is its own."""
-    before = latents(models.pipeline)
-    weighted = WeightedPipeline.of(models.pipeline, (0.0,) * GENERATOR_BLOCKS)
-    weighted.scheduler.set_timesteps(7)
-    assert len(models.pipeline.scheduler.timesteps) == 2
-    assert weighted.ladder is models.pipeline.ladder
-    assert torch.equal(latents(models.pipeline), before)
+def test_each_rung_needs_a_weight(models: Models):
+    with pytest.raises(ValueError, match="each of 3 rungs needs a weight, got 2"):
+        draw(models, replace(SETTINGS, rungs=(1.0, 0.0)), [], quiet)
 
 
 def test_each_picture_has_a_seed_of_its_own(models: Models):

@@ -11,7 +11,7 @@ from tests.training.running import with_stage
 
 from ladder.config import Config
 from ladder.model.ladder import Ladder
-from ladder.training import stages
+from ladder.training import stages, translation
 from ladder.training.stages import run_stage
 from ladder.training.translation import (
     Asking,
@@ -32,7 +32,12 @@ def wordy(short: Config) -> Config:
         short,
         model=dataclasses.replace(short.model, query_text="red"),
         translation=dataclasses.replace(
-            short.translation, prompts=8, steps=6, batch=4, mixture={"t2i": 0.5, "ti2i": 0.5}
+            short.translation,
+            groups=(1, 2),
+            prompts=8,
+            steps=6,
+            batch=4,
+            mixture={"t2i": 0.5, "ti2i": 0.5},
         ),
     )
 
@@ -43,7 +48,8 @@ def fresh(config: Config, **changes) -> Ladder:
 
 
 def words_of(config: Config, ladder: Ladder) -> Words:
-    return Words.from_pretrained(config.foundations.generator, named(ladder, config.model))
+    names = named(ladder, config.model)
+    return Words.from_pretrained(config.foundations.generator, names, config.translation.groups)
 
 
 @pytest.mark.parametrize("connectors", ["shared", "per_rung"])
@@ -106,18 +112,41 @@ def test_the_answer_is_that_of_the_last_layer(wordy):
     assert answers == [[decode(token) for token in logits.argmax(-1).tolist()]]
 
 
-def test_a_word_is_translated_behind_the_names_of_the_fields_before(wordy):
+def test_a_word_is_translated_with_those_that_it_belongs_to(wordy):
+    """The first word stands alone; the third behind the second, whatever the first is."""
     ladder = fresh(wordy)
     words = words_of(wordy, ladder)
     assert words.names == [" ", "re", "d"]
-    states = words.states([[" a", " b", " star", " c"], [" x", " b", " y", " z"]], [False, False])
-    assert states.shape == (2, 4, 48)
-    tokens = words.tokenizer("  b", return_tensors="pt")
+    answers = [
+        [" a", " b", " star", " c"],
+        [" x", " b", " star", " z"],
+        [" a", " x", " star", " c"],
+    ]
+    states = words.states(answers, [False] * 3)
+    assert states.shape == (3, 4, 48)
+    tokens = words.tokenizer("  b star", return_tensors="pt")
     with torch.no_grad():
-        alone = words.encoder(tokens.input_ids).last_hidden_state[0, -1]
-    for state in states[:, 1]:
-        torch.testing.assert_close(state, alone, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(states[0, 2], states[1, 2], atol=1e-3)
+        read = words.encoder(tokens.input_ids).last_hidden_state[0]
+    for state in states[:2, 2]:
+        torch.testing.assert_close(state, read[-1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(states[0, 0], states[2, 0])
+    assert not torch.allclose(states[0, 2], states[2, 2], atol=1e-3)
+
+
+def test_no_groups_are_words_by_themselves(wordy, encoded, monkeypatch):
+    asked = []
+
+    class Asked(Words):
+        @classmethod
+        def from_pretrained(cls, source, names, groups):
+            asked.append(groups)
+            return super().from_pretrained(source, names, groups)
+
+    monkeypatch.setattr(translation, "Words", Asked)
+    alone = dataclasses.replace(wordy.translation, groups=None)
+    config = dataclasses.replace(wordy, translation=alone)
+    translate(config, fresh(config), encoded)
+    assert asked == [[1, 1, 1]]
 
 
 def test_without_text_and_picture_nothing_is_said(wordy):
@@ -167,4 +196,4 @@ def test_random_queries_cannot_be_translated(short):
 
 def test_a_generator_without_text_encoder_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="text encoder and a tokenizer beside the generator"):
-        Words.from_pretrained(str(tmp_path), [])
+        Words.from_pretrained(str(tmp_path), [], [])

@@ -29,6 +29,13 @@ def test_every_word_fits_its_field(name: str):
             assert word in VALUES[field] | {forms.EMPTY}
 
 
+def test_groups_are_clauses_background_and_cells():
+    firsts = [forms.FORM[first] for first in dict.fromkeys(forms.FIRST)]
+    assert firsts == ["count", "relation", "background", *CELL_NAMES]
+    assert sum(forms.GROUPS) == len(forms.FIRST) == len(forms.FORM)
+    assert all(0 <= field - first <= 4 for field, first in enumerate(forms.FIRST))
+
+
 def test_what_is_asked_for_is_what_the_caption_means():
     assert forms.asked("three any red star") == ("three", "any", "red", "star", *["empty"] * 5)
     assert forms.asked("one any any star left of one any any circle") == (

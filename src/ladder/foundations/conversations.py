@@ -59,8 +59,8 @@ FOUND = Mix(
 """More of what is found by what it is: that is learned later than what is found by its place."""
 TUNED = Mix(
     rows={"edits": 0.5, "questions": 0.27, "captions": 0.23},
-    edits=EDIT_KINDS | {"recolor": 3, "replace": 3},
-    questions=BASE.questions | {"count_shape": 4, "count_color": 2},
+    edits=EDIT_KINDS | {"recolor": 4, "replace": 4, "move": 5, "swap": 6},
+    questions=BASE.questions | {"count": 2, "count_shape": 4, "count_color": 3, "what_at": 2},
     blank=True,
 )
 """More of what is still wrong after that, and forms that say where they say nothing."""
@@ -81,8 +81,8 @@ class Rows:
     """Packed rows; B rows of L tokens.
 
     `targets` holds the token that each position must predict, -100 where nothing is asked;
-    `weights` its share in the loss; `turns` numbers the turns (0: the shared beginning); `forms`
-    tells which positions are fields of a form.
+    `weights` its share in the loss; `turns` numbers the turns (0: the shared beginning); `fields`
+    tells which field of a form each position is, -1 where it is none.
     """
 
     input_ids: torch.Tensor
@@ -90,7 +90,7 @@ class Rows:
     turns: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
-    forms: torch.Tensor
+    fields: torch.Tensor
     scenes: list[Scene | None]
 
     def mask(self) -> torch.Tensor:
@@ -108,7 +108,7 @@ def draw_rows(
     packed = [_pack(rng, tokenizer, mix, str(kind), length) for kind in kinds]
     stack = {
         name: torch.from_numpy(np.stack([row[name] for row, _ in packed]))
-        for name in ("input_ids", "positions", "turns", "targets", "weights", "forms")
+        for name in ("input_ids", "positions", "turns", "targets", "weights", "fields")
     }
     stack["positions"] = stack["positions"].transpose(0, 1)
     return Rows(**stack, scenes=[scene for _, scene in packed])
@@ -240,7 +240,7 @@ def _pack(
     start = tokenizer(beginning(ASSIST if kind == "questions" else DESCRIBE, scene is not None))
     ids = list(start.input_ids)
     targets, weights, turns = [-100] * len(ids), [0.0] * len(ids), [0] * len(ids)
-    fields = [False] * len(ids)
+    fields = [-1] * len(ids)
     columns = [_beginning_positions(ids, tokenizer, scene is not None)]
     first = int(columns[0].max()) + 1
     for number, turn in enumerate(_turns(rng, tokenizer, mix, kind, scene), start=1):
@@ -250,7 +250,7 @@ def _pack(
         targets += turn.targets
         weights += turn.weights
         turns += [number] * len(turn.tokens)
-        fields += [False] * (len(turn.tokens) - turn.fields) + [True] * turn.fields
+        fields += [-1] * (len(turn.tokens) - turn.fields) + [*range(turn.fields)]
         columns.append(np.tile(first + np.arange(len(turn.tokens)), (3, 1)))
     padding = length - len(ids)
     columns.append(np.zeros((3, padding), int))
@@ -260,7 +260,7 @@ def _pack(
         "turns": np.array(turns + [-1] * padding),
         "targets": np.array(targets + [-100] * padding),
         "weights": np.array(weights + [0.0] * padding, np.float32),
-        "forms": np.array(fields + [False] * padding),
+        "fields": np.array(fields + [-1] * padding),
     }, scene
 
 

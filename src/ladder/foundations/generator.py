@@ -1,7 +1,7 @@
 """The toy Sana: the base of `ladder.foundations.generator_base`, tuned on the words of the MLLM.
 
 Sana was trained on captions that MLLMs wrote. This one, too, learns to draw from the words in which
-the toy MLLM tells what is to be seen: the filled forms of `ladder.world.forms`, word by word.
+the toy MLLM tells what is to be seen: the filled forms of `ladder.world.forms`.
 Saved as a complete `SanaPipeline` folder, it draws without any MLLM.
 """
 
@@ -25,23 +25,19 @@ from ladder.foundations.generator_base import SHIFT, Mix, save, train_drawing
 
 log = logging.getLogger(__name__)
 
-TUNED = Mix(dense=0.05, forms=0.75, asked=0.6)
-PAIRED = Mix(dense=0.05, forms=0.85, asked=0.75, pairs=0.6)
+TUNED = Mix(dense=0.05, forms=0.85, asked=0.65, pairs=0.4)
 """Which of two colours goes with which of two shapes is learned most slowly."""
 
 
 def main(config: Config) -> None:
-    """The stage: tune the base, go on with pairs, and save the pipeline around the autoencoder that
-    is there."""
+    """The stage: tune the base and save the pipeline around the autoencoder that is there."""
     toy = config.foundations
-    folder = Path(toy.generator)
-    tune(Path(toy.generator_base), TUNED, toy.generator_steps, [toy.seed, 31], folder)
-    tune(folder, PAIRED, toy.generator_pair_steps, [toy.seed, 32], folder)
+    tune(Path(toy.generator_base), toy.generator_steps, toy.seed, Path(toy.generator))
 
 
-def tune(base: Path, mix: Mix, steps: int, seed: list[int], folder: Path) -> None:
+def tune(base: Path, steps: int, seed: int, folder: Path) -> None:
     """Go on training the base for the autoencoder in `folder`, and complete the pipeline there."""
-    torch.manual_seed(seed[0])
+    torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(base / "tokenizer")
     encoder = Gemma2Model.from_pretrained(
         base / "text_encoder", dtype=torch.float32, attn_implementation="eager"
@@ -50,8 +46,8 @@ def tune(base: Path, mix: Mix, steps: int, seed: list[int], folder: Path) -> Non
         base, subfolder="transformer", torch_dtype=torch.float32
     )
     vae = AutoencoderDC.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
-    rng = np.random.default_rng(seed)
-    drawer = train_drawing((encoder, transformer), tokenizer, vae, mix, rng, steps)
+    rng = np.random.default_rng([seed, 31])
+    drawer = train_drawing((encoder, transformer), tokenizer, vae, TUNED, rng, steps)
     save(drawer, tokenizer, folder)
     scheduler = DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT

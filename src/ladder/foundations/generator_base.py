@@ -262,15 +262,17 @@ def read(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """States (B, T, D) and mask (B, T) of captions.
 
-    Texts are encoded as usual. Of forms, the encoder's start comes first, then each word by itself
-    (`ladder.foundations.words`) with some noise, and nothing but the start where they were dropped.
+    Texts are encoded as usual. Of forms, the encoder's start comes first, then each word in its
+    group (`ladder.foundations.words`) with some noise, and nothing but the start where they were
+    dropped.
     """
     if all(isinstance(caption, str) for caption in captions):
         tokens = tokenizer(captions, padding=True, return_tensors="pt")
         states = encoder(tokens.input_ids, attention_mask=tokens.attention_mask)
         return states.last_hidden_state, tokens.attention_mask
     start = state_of_nothing(encoder, tokenizer)
-    words = states_of_words(encoder, tokenizer, [form or NAMES for form in captions], NAMES)
+    filled = [form or NAMES for form in captions]
+    words = states_of_words(encoder, tokenizer, filled, NAMES, forms.GROUPS)
     words = words + NOISE * torch.randn_like(words)
     mask = torch.ones(len(captions), 1 + len(NAMES), dtype=torch.long)
     mask[[not form for form in captions], 1:] = 0

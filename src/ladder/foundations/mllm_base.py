@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -198,14 +197,12 @@ def train_conversation(
     mix: Mix,
     rng: np.random.Generator,
     steps: int,
-    exits: Sequence[int] = (),
+    beside: Beside | None = None,
 ) -> None:
-    """Teach the whole model, vision tower included, what conversations of the mix say.
-
-    The forms must also be filled in by the state after one of the layers `exits`, drawn anew at
-    each step.
-    """
-    optimizer = muon_and_adamw([*model.named_parameters()], 0.015, 2e-3)
+    """Teach the whole model, vision tower included, what conversations of the mix say, and what is
+    asked `beside` that."""
+    named = [*model.named_parameters(), *(beside.named_parameters() if beside else ())]
+    optimizer = muon_and_adamw(named, 0.015, 2e-3)
     if steps >= COMPILED and shutil.which("g++"):
         for layer in model.model.language_model.layers:
             layer.compile()
@@ -214,18 +211,26 @@ def train_conversation(
         trapezoid(optimizer, step, steps)
         rows = draw_rows(rng, tokenizer, mix, BATCH, ROW_LENGTH)
         states = hidden_states(model, image_processor, rows)
-        asked = rows.targets != -100
-        loss, right = answer_loss(model, states[-1], rows, asked)
+        loss, right = answer_loss(model, states[-1], rows, rows.targets != -100)
         shown = {"loss": f"{loss:.4f}", "right": f"{right:.3f}"}
-        if exits and (early := asked & rows.forms).any():
-            layer = int(rng.choice(exits))
-            state = model.model.language_model.norm(states[layer])
-            early_loss, right = answer_loss(model, state, rows, early)
-            loss = loss + early_loss
-            shown |= {"layer": str(layer), "early": f"{right:.3f}"}
+        if beside:
+            more, told = beside(model, states, rows)
+            loss, shown = loss + more, shown | told
         optimizer.step_on(loss)
         if step % 25 == 0 or step == steps - 1:
             progress.set_postfix(shown)
+
+
+class Beside(nn.Module):
+    """A further loss of the states of rows, and what its progress shows; thrown away in the end."""
+
+    def forward(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        states: tuple[Float[Tensor, "B L D"], ...],
+        rows: Rows,
+    ) -> tuple[Float[Tensor, ""], dict[str, str]]:
+        raise NotImplementedError
 
 
 def answer_loss(

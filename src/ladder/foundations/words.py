@@ -1,9 +1,10 @@
-"""Words as a generator's text encoder knows them, each in its place but without its neighbours.
+"""Words as a generator's text encoder knows them, each with those that it belongs to.
 
 The fields of a form have names, and one word fills each in. Within a text the encoder's state of a
-word holds the words before it too, and what reads such states learns to look for a colour at the
-shape behind it. A connector, which sees one token, can't put it there. So here each word stands
-behind the names of the fields before it, whatever fills those in.
+word holds the words before it, and what reads such states looks for a colour at the shape behind
+it. A connector sees one token, whose state in the MLLM holds what the word belongs to (of a shape
+its colour), but not the whole text. So here each word stands behind the words of its own group,
+and these behind the names of the fields before them, whatever fills those in.
 
 Letters: B forms, Q fields, C caption channels, T tokens.
 """
@@ -11,7 +12,7 @@ Letters: B forms, Q fields, C caption channels, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,27 +25,39 @@ def states_of_words(
     tokenizer: PreTrainedTokenizerBase,
     forms: Sequence[Sequence[str]],
     names: Sequence[str],
+    groups: Sequence[int],
 ) -> Float[Tensor, "B Q C"]:
-    """The state of the last token of each word behind the `names` of the fields before it.
+    """The state of the last token of each word behind its group's words before it, and behind the
+    `names` of the fields before the group.
 
-    Words and names bring their own spaces; a word that has no token has the state of the one
-    before it. All distinct words of all fields are read in one row: the names once, and then the
-    words, each of which attends to the names before its field and to itself.
+    Words and names bring their own spaces; a word that has no token has the state of the one before
+    it. `groups` are the numbers of fields that belong together, in their order. All distinct groups
+    are read in one row: the names once, and then the words of each group, which attend to the names
+    before them and to each other. Raises ValueError where there are more fields than in all groups.
     """
+    if len(names) > sum(groups):
+        raise ValueError(f"groups must hold all {len(names)} fields, got {[*groups]}")
     start = _start(tokenizer)
     named = [_tokens(tokenizer, name) for name in names]
     before = [*accumulate(map(len, named), initial=len(start))]
-    places: dict[tuple[int, str], int] = {}
-    rows = [[places.setdefault(place, len(places)) for place in enumerate(form)] for form in forms]
+    cuts = [*pairwise(min(cut, len(names)) for cut in accumulate(groups, initial=0))]
+    distinct: dict[tuple[int, tuple[str, ...]], int] = {}
+    rows = [
+        [distinct.setdefault((cut[0], tuple(form[slice(*cut)])), len(distinct)) for cut in cuts]
+        for form in forms
+    ]
     ids = [*start, *chain.from_iterable(named)]
     positions = [*range(len(ids))]
-    spans, last = [(0, 0, len(ids))], []
-    for field, word in places:
-        tokens, first = _tokens(tokenizer, word), len(ids)
-        ids += tokens
-        positions += range(before[field], before[field] + len(tokens))
-        spans.append((before[field], first, len(ids)))
-        last.append(len(ids) - 1 if tokens else before[field] - 1)
+    spans, ends = [(0, 0, len(ids))], []
+    for field, words in distinct:
+        shared, first = before[field], len(ids)
+        tokens = [_tokens(tokenizer, word) for word in words]
+        lengths = accumulate(map(len, tokens))
+        ends.append([first + length - 1 if length else shared - 1 for length in lengths])
+        ids += chain.from_iterable(tokens)
+        positions += range(shared, shared + len(ids) - first)
+        spans.append((shared, first, len(ids)))
+    last = [[*chain.from_iterable(ends[i] for i in row)] for row in rows]
     mask = _mask(spans, len(ids)).to(encoder.device)
     bias = torch.zeros(mask.shape, dtype=encoder.dtype, device=mask.device)
     bias = bias.masked_fill(~mask, torch.finfo(encoder.dtype).min)[None, None]
@@ -54,7 +67,7 @@ def states_of_words(
         position_ids=torch.tensor([positions], device=encoder.device),
         use_cache=False,
     ).last_hidden_state[0]
-    return states[torch.tensor(last, device=encoder.device)[torch.tensor(rows)]]
+    return states[torch.tensor(last, device=encoder.device)]
 
 
 def state_of_nothing(

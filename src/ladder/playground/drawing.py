@@ -2,13 +2,10 @@
 
 The reference is the same ladder with all its rungs as they are or, better, a ladder that was
 trained otherwise, such as the arm `last`, whose blocks all read one layer.
-
-Letters: B batch, N rungs, Q queries, NQ all of them in a row, C caption channels, P prompts.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import zipfile
 from collections.abc import Callable, Sequence
@@ -16,13 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from ladder import __version__
-from ladder.branches import Plan
 from ladder.data.images import BadSampleError, decode, encode_png
+from ladder.explanation import weighted_rungs
 from ladder.model.rungs import MIXED, NORM, Taps
 from ladder.pipeline import SHIPPED, LadderPipeline
 from ladder.playground.settings import Settings, to_query
@@ -81,60 +77,27 @@ class Drawing:
         return pairs
 
 
-class WeightedPipeline(LadderPipeline):
-    """A ladder whose rungs count as much as `weights` says.
-
-    It shares the models of another pipeline and has a solver of its own, so that one may be made
-    for each call.
-    """
-
-    weights: Sequence[float]
-
-    @classmethod
-    def of(cls, pipeline: LadderPipeline, weights: Sequence[float]) -> WeightedPipeline:
-        """`pipeline` under the weights of its rungs; raises ValueError unless each has one."""
-        rungs = pipeline.ladder.taps.blocks
-        if len(weights) != rungs:
-            raise ValueError(f"each of {rungs} rungs needs a weight, got {len(weights)}")
-        weighted = cls(pipeline.ladder, pipeline.vae, copy.deepcopy(pipeline.scheduler))
-        weighted.weights = weights
-        weighted.set_progress_bar_config(disable=True)
-        return weighted
-
-    def _conditions(self, plan: Plan, device: torch.device) -> Float[Tensor, "P NQ C"]:
-        return weigh(super()._conditions(plan, device), self.weights)
-
-
-def weigh(conditions: Float[Tensor, "B NQ C"], weights: Sequence[float]) -> Float[Tensor, "B NQ C"]:
-    """Each rung of `conditions` times its weight.
-
-    Sana projects a condition and norms it, so that a weight above 1 makes what is special about
-    the rung stand out more, and at 0 all its queries say the same.
-    """
-    rungs = conditions.unflatten(1, (len(weights), -1))
-    return (rungs * rungs.new_tensor(weights)[:, None, None]).flatten(1, 2)
-
-
 def draw(
     models: Models, settings: Settings, sources: list[Image.Image], on_step: OnStep
 ) -> Drawing:
     """Draw the pictures and, where they can differ, their references.
 
-    Raises ValueError for an empty prompt, and for an edit of no picture or of too many.
+    Meanwhile the weights are those of the ladder itself, so that nothing else may draw with it.
+    Raises ValueError for an empty prompt, for an edit of no picture or of too many, and unless each
+    rung has a weight.
     """
     if not settings.prompt.strip():
         raise ValueError("say what to draw or to change first: the prompt is empty")
     if settings.task == "edit" and not 1 <= len(sources) <= MAXIMUM_SOURCES:
         raise ValueError(f"1 to {MAXIMUM_SOURCES} pictures can be changed, got {len(sources)}")
-    pipelines = [WeightedPipeline.of(models.pipeline, settings.rungs)]
+    weighted = [(models.pipeline, settings.rungs)]
     if models.other is not None or not settings.plain:
         reference = models.other or models.pipeline
-        ones = (1.0,) * reference.ladder.taps.blocks
-        pipelines.append(WeightedPipeline.of(reference, ones))
-    total = settings.steps * len(pipelines)
+        weighted.append((reference, (1.0,) * reference.ladder.taps.blocks))
+    total = settings.steps * len(weighted)
     drawn = [
-        _draw_one(pipeline, settings, sources, lambda step, done=done: on_step(done + step, total))
-        for pipeline, done in zip(pipelines, (0, settings.steps), strict=False)
+        _draw_one(*one, settings, sources, lambda step, done=done: on_step(done + step, total))
+        for one, done in zip(weighted, (0, settings.steps), strict=False)
     ]
     references = drawn[1] if len(drawn) > 1 else []
     return Drawing(settings, sources, drawn[0], references, models.other_name)
@@ -197,7 +160,8 @@ def noise_shape(pipeline: LadderPipeline) -> tuple[int, int]:
 
 
 def _draw_one(
-    pipeline: WeightedPipeline,
+    pipeline: LadderPipeline,
+    weights: Sequence[float],
     settings: Settings,
     sources: list[Image.Image],
     on_step: Callable[[int], None],
@@ -207,14 +171,16 @@ def _draw_one(
         return {}
 
     seeds = range(settings.seed, settings.seed + settings.pictures)
-    return pipeline(
-        [settings.prompt],
-        image=[sources] if settings.task == "edit" else None,
-        num_inference_steps=settings.steps,
-        guidance_scale=settings.guidance,
-        image_guidance_scale=settings.image_guidance,
-        num_images_per_prompt=settings.pictures,
-        # On the CPU, so that a seed is the same noise wherever the ladder runs.
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-        callback_on_step_end=ended,
-    ).images
+    pipeline.set_progress_bar_config(disable=True)
+    with weighted_rungs(pipeline.ladder, weights):
+        return pipeline(
+            [settings.prompt],
+            image=[sources] if settings.task == "edit" else None,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance,
+            image_guidance_scale=settings.image_guidance,
+            num_images_per_prompt=settings.pictures,
+            # On the CPU, so that a seed is the same noise wherever the ladder runs.
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            callback_on_step_end=ended,
+        ).images

@@ -2,12 +2,12 @@
 
 A generator understands the states of its own text encoder. What the MLLM answers at a query (its
 last layer, its own head) is a word; what the connectors shall make of the query's state at each
-rung is the encoder's state of that word (`ladder.foundations.words`). Nothing is drawn for it, and
-the MLLM reads each prompt once, so it takes minutes, instead of thousands of steps that find it out
-from noise. It needs queries that begin as words, and a text encoder beside the generator. Queries
-beyond the words say what an empty text says, and so do all of them without a text and a picture:
-guidance then leads away from what the generator itself draws without a caption. The paper has
-nothing of the kind (`translation.steps: 0`).
+rung is the encoder's state of that word in its group (`ladder.foundations.words`). Nothing is drawn
+for it, and the MLLM reads each prompt once, so it takes minutes, instead of thousands of steps that
+find it out from noise. It needs queries that begin as words, and a text encoder beside the
+generator. Queries beyond the words say what an empty text says, and so do all of them without a
+text and a picture: guidance then leads away from what the generator itself draws without a caption.
+The paper has nothing of the kind (`translation.steps: 0`).
 
 Letters: P prompts, N rungs, Q queries, D width of the MLLM, C caption channels.
 """
@@ -39,7 +39,9 @@ from ladder.model.rungs import NORM, Taps
 def translate(config: Config, ladder: Ladder, encoded: Path) -> None:
     """Train the connectors of a fresh `ladder` in place, on prompts of the sets in `encoded`."""
     chosen = config.translation
-    words = Words.from_pretrained(config.foundations.generator, named(ladder, config.model))
+    names = named(ladder, config.model)
+    groups = chosen.groups or [1] * len(names)
+    words = Words.from_pretrained(config.foundations.generator, names, groups)
     stage = replace(
         config.stages.t2i,
         steps=-(-chosen.prompts // chosen.batch),
@@ -91,14 +93,15 @@ class Asking:
 @dataclass(frozen=True)
 class Words:
     """The text encoder of a generator, which knows words by their states; `names` are those that
-    queries begin as."""
+    queries begin as, `groups` how many of them behind one another belong together."""
 
     encoder: Gemma2Model
     tokenizer: PreTrainedTokenizerBase
     names: list[str]
+    groups: Sequence[int]
 
     @classmethod
-    def from_pretrained(cls, source: str, names: list[str]) -> Words:
+    def from_pretrained(cls, source: str, names: list[str], groups: Sequence[int]) -> Words:
         """With that of the pipeline in a folder, or on the hub (`id` or `id@revision`).
 
         Raises ValueError where there is none.
@@ -115,7 +118,7 @@ class Words:
                 "translation (translation.steps above 0) needs a text encoder and a tokenizer "
                 f"beside the generator, got none in {source}"
             ) from error
-        return cls(encoder.eval(), tokenizer, names)
+        return cls(encoder.eval(), tokenizer, names, groups)
 
     @torch.no_grad()
     def states(self, answers: list[list[str]], nothing: list[bool]) -> Float[Tensor, "P Q C"]:
@@ -124,7 +127,7 @@ class Words:
         states = start.repeat(len(answers), len(answers[0]), 1)
         words = [row[: len(self.names)] for row in answers]
         states[:, : len(self.names)] = states_of_words(
-            self.encoder, self.tokenizer, words, self.names
+            self.encoder, self.tokenizer, words, self.names, self.groups
         )
         states[nothing] = start
         return states

@@ -8,6 +8,8 @@ the form are the names of its fields; at each of them stands one word that fills
 
 from __future__ import annotations
 
+from itertools import accumulate, chain
+
 from ladder.world.language import RELATIONS
 from ladder.world.scenes import CELL_NAMES, Scene
 
@@ -17,6 +19,13 @@ FORM = (
     *(word for cell in CELL_NAMES for word in (cell, "color", "size")),
 )  # fmt: skip
 """The names of the fields. That of a cell asks for the shape in it."""
+GROUPS = (len(CLAUSE), 1 + len(CLAUSE), 1, *(3,) * len(CELL_NAMES))
+"""How many fields behind one another belong together: a clause, the second one with its relation to
+the first, the background, each cell."""
+FIRST = tuple(chain.from_iterable(
+    [first] * fields for first, fields in zip(accumulate(GROUPS, initial=0), GROUPS, strict=False)
+))  # fmt: skip
+"""The first field of the group of each field."""
 ASKED = 2 * len(CLAUSE) + 1
 """The first fields, of what a caption asks for; those behind them tell what is seen."""
 EMPTY = "empty"
