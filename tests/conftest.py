@@ -22,7 +22,6 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-torch.set_num_threads(1)
 # PEP 484's tower: an int may stand where a float is asked for, as type checkers have it.
 install_import_hook("ladder", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
@@ -32,6 +31,12 @@ settings.register_profile("fuzz", deadline=None, max_examples=5000)  # `make fuz
 settings.load_profile("ladder")
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Verbs set their own number, and with two threads sums of other shapes round differently."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -237,7 +237,7 @@ def test_rows_and_questions_come_as_often_as_the_mix_says(tokenizer, mix):
 
 def test_fields_of_which_nothing_is_said_are_blank(tokenizer):
     """What is asked for after an edit, what is seen after a short caption; all after nothing."""
-    rows = draw_rows(np.random.default_rng(5), tokenizer, TUNED, 40, LENGTH)
+    rows = draw_rows(np.random.default_rng(5), tokenizer, TUNED, 80, LENGTH)
     kinds = {"edit": 0, "short": 0, "dense": 0, "nothing": 0}
     for index, own, words, answer in turns(rows, tokenizer):
         if not answer.startswith("<|vision_start|>"):
