@@ -29,7 +29,6 @@ from ladder.foundations.conversations import TUNED, Rows
 from ladder.foundations.mllm_base import (
     LAYERS,
     WIDTH,
-    Beside,
     answer_loss,
     load,
     save,
@@ -45,7 +44,7 @@ BACK = max(forms.GROUPS) - 1
 """How far before a field others of its group can be."""
 
 
-class Early(Beside):
+class Early(nn.Module):
     """The loss of forms after each layer of `exits`: the word of each field, and, through a matrix
     for each distance, the words before it in its group."""
 

@@ -197,10 +197,13 @@ def train_conversation(
     mix: Mix,
     rng: np.random.Generator,
     steps: int,
-    beside: Beside | None = None,
+    beside: nn.Module | None = None,
 ) -> None:
-    """Teach the whole model, vision tower included, what conversations of the mix say, and what is
-    asked `beside` that."""
+    """Teach the whole model, vision tower included, what conversations of the mix say.
+
+    `beside` is trained along and thrown away: of the model, its states and the rows it makes a
+    further loss, and says what the progress shows of it.
+    """
     named = [*model.named_parameters(), *(beside.named_parameters() if beside else ())]
     optimizer = muon_and_adamw(named, 0.015, 2e-3)
     if steps >= COMPILED and shutil.which("g++"):
@@ -219,18 +222,6 @@ def train_conversation(
         optimizer.step_on(loss)
         if step % 25 == 0 or step == steps - 1:
             progress.set_postfix(shown)
-
-
-class Beside(nn.Module):
-    """A further loss of the states of rows, and what its progress shows; thrown away in the end."""
-
-    def forward(
-        self,
-        model: Qwen2_5_VLForConditionalGeneration,
-        states: tuple[Float[Tensor, "B L D"], ...],
-        rows: Rows,
-    ) -> tuple[Float[Tensor, ""], dict[str, str]]:
-        raise NotImplementedError
 
 
 def answer_loss(
