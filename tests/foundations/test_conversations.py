@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ from ladder.foundations.conversations import (
 from ladder.foundations.mllm_base import MERGE, PATCH, hidden_states
 from ladder.foundations.tokenizer import SYSTEMS
 from ladder.world import forms
-from ladder.world.language import grid
+from ladder.world.language import grid, held_out
 from ladder.world.render import render
 from ladder.world.scenes import BACKGROUNDS
 
@@ -235,7 +237,7 @@ def test_rows_and_questions_come_as_often_as_the_mix_says(tokenizer, mix):
         assert abs(share - mix.questions[kind] / times) < 0.05
 
 
-def test_fields_of_which_nothing_is_said_are_blank(tokenizer):
+def test_fields_of_which_nothing_is_said_are_left_open(tokenizer):
     """What is asked for after an edit, what is seen after a short caption; all after nothing."""
     rows = draw_rows(np.random.default_rng(5), tokenizer, TUNED, 80, LENGTH)
     kinds = {"edit": 0, "short": 0, "dense": 0, "nothing": 0}
@@ -245,15 +247,40 @@ def test_fields_of_which_nothing_is_said_are_blank(tokenizer):
         fields = rows.targets[index, own[-len(forms.FORM) :]].tolist()
         said = tuple(tokenizer.decode(field).strip() for field in fields)
         asked, seen = said[: forms.ASKED], said[forms.ASKED :]
-        assert asked == forms.EMPTY_ASKED or seen == forms.EMPTY_SEEN
+        assert asked == forms.UNASKED or seen == forms.UNSEEN
         if rows.scenes[index] is not None:
             kind = "edit"
-            assert asked == forms.EMPTY_ASKED
+            assert asked == forms.UNASKED
             assert seen[0] in BACKGROUNDS
         elif not words:
             kind = "nothing"
-            assert said == forms.EMPTY_ASKED + forms.EMPTY_SEEN
+            assert said == forms.UNASKED + forms.UNSEEN
         else:
-            kind = "short" if seen == forms.EMPTY_SEEN else "dense"
+            kind = "short" if seen == forms.UNSEEN else "dense"
         kinds[kind] += 1
     assert all(kinds.values()), kinds
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_thought_prompts_are_mixed_in_and_never_those_of_evaluation(tokenizer, share: float):
+    """Of captions only; some references come among the other captions as well."""
+    mix = replace(TUNED, rows={"captions": 1.0}, thought={"reference": share} if share else {})
+    rows = draw_rows(np.random.default_rng(6), tokenizer, mix, 60, LENGTH)
+    said = [words for _, _, words, _ in turns(rows, tokenizer) if words]
+    references = ["former" in words for words in said]
+    assert len(said) > 150
+    assert share <= np.mean(references) + 0.1 <= share + 0.3
+    assert not any(held_out(words) for words, of in zip(said, references, strict=True) if of)
+
+
+def test_kinds_of_thought_come_in_their_shares(tokenizer):
+    mix = replace(
+        TUNED,
+        rows={"captions": 1.0},
+        thought={"reference": 0.2, "color_fact": 0.6, "negation": 0.2},
+    )
+    rng = np.random.default_rng(7)
+    captions = [conversations._captioned(rng, mix)[1] for _ in range(600)]
+    assert {caption.tag for caption in captions} == {"thought"}
+    assert abs(np.mean(["former" in c.text for c in captions]) - 0.2) < 0.06
+    assert abs(np.mean([" any any " not in c.specification for c in captions]) - 0.8) < 0.06

@@ -143,7 +143,7 @@ def test_batches_are_short_or_dense(pool: Pool):
 
 
 def test_forms_tell_what_is_asked_or_what_is_seen(pool: Pool):
-    """Word for word a form, of which one part is empty; a dropped one has no word at all."""
+    """Word for word a form, of which one part is left open; a dropped one has no word at all."""
     rng = np.random.default_rng(3)
     asked_for, dropped = 0, 0
     for _ in range(40):
@@ -156,11 +156,11 @@ def test_forms_tell_what_is_asked_or_what_is_seen(pool: Pool):
             fields = tuple(word.removeprefix(" ") for word in words)
             assert len(fields) == len(forms.FORM)
             asked, seen = fields[: forms.ASKED], fields[forms.ASKED :]
-            if seen == forms.EMPTY_SEEN:
+            if seen == forms.UNSEEN:
                 asked_for += 1
                 assert asked[3] in SHAPES
                 continue
-            assert asked == forms.EMPTY_ASKED
+            assert asked == forms.UNASKED
             same = (pool.latents == latent).flatten(1).all(1).nonzero().flatten().tolist()
             assert seen in {forms.seen(pool.scenes[i]) for i in same}
     assert 5 < asked_for < 60
@@ -173,8 +173,8 @@ def test_how_many_forms_tell_what_is_asked(pool: Pool, asked: float, least: floa
     rng = np.random.default_rng(4)
     mix = Mix(dense=0.0, forms=1.0, asked=asked, pairs=1.0)
     filled = [words for _ in range(60) for words in pool.draw(rng, mix)[1] if words]
-    empty = tuple(f" {word}" for word in forms.EMPTY_SEEN)
-    share = np.mean([words[forms.ASKED :] == empty for words in filled])
+    unseen = tuple(f" {word}" for word in forms.UNSEEN)
+    share = np.mean([words[forms.ASKED :] == unseen for words in filled])
     assert least <= share <= most
 
 
@@ -191,7 +191,7 @@ def test_forms_are_read_group_by_group_after_the_start(pool: Pool, monkeypatch):
     monkeypatch.setattr(generator_base, "NOISE", 0.0)
     tokenizer = with_start(SMALL_TOKENIZER(0))
     encoder, _ = build(tokenizer)
-    words = tuple(f" {word}" for word in forms.EMPTY_ASKED + forms.EMPTY_SEEN)
+    words = tuple(f" {word}" for word in forms.UNASKED + forms.UNSEEN)
     with torch.no_grad():
         states, mask = read(tokenizer, encoder, [words, ()])
         (start,) = read(tokenizer, encoder, [""])[0][0]
@@ -205,7 +205,7 @@ def test_a_form_is_a_token_a_field():
     """So that each query of a ladder has its counterpart among the words that Sana knows."""
     tokenizer = with_start(train_tokenizer(0, texts=800))
     for scene in (Scene(()), draw_scene(np.random.default_rng(0), 5)):
-        for fields in (forms.FORM, forms.EMPTY_ASKED + forms.seen(scene)):
+        for fields in (forms.FORM, forms.UNASKED + forms.seen(scene)):
             for word in fields:
                 assert len(tokenizer(f" {word}", add_special_tokens=False).input_ids) == 1, word
 

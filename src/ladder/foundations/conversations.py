@@ -13,7 +13,7 @@ one has to be taught to hold the whole scene before its eyes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ladder.foundations.tokenizer import SYSTEMS
 from ladder.world import draws, edits, forms, questions
-from ladder.world.language import choose, grid
+from ladder.world.language import Caption, choose, grid, held_out
 from ladder.world.scenes import GRID, Scene, draw_scene
 
 DESCRIBE, ASSIST = SYSTEMS
@@ -37,9 +37,13 @@ class Mix:
     """How often each kind of edit is drawn: those that change several cells need more practice."""
     questions: dict[str, int]
     """How often each kind of question is drawn."""
+    thought: dict[str, float] = field(default_factory=dict)
+    """Share of the captions that are each kind of thought prompt, beside those that come among the
+    others.
+    """
     blank: bool = False
-    """Fields of which nothing is said are blank: what a caption leaves open, and what is asked for
-    where a picture tells all. Otherwise those are imagined, these not asked.
+    """Fields of which nothing is said are left open: what a short caption doesn't tell, and what is
+    asked for where a picture tells all. Otherwise those are imagined, these not asked.
     """
 
 
@@ -58,16 +62,17 @@ FOUND = Mix(
 )
 """More of what is found by what it is: that is learned later than what is found by its place."""
 TUNED = Mix(
-    rows={"edits": 0.5, "questions": 0.27, "captions": 0.23},
-    edits=EDIT_KINDS | {"recolor": 4, "replace": 4, "move": 5, "swap": 6},
-    questions=BASE.questions | {"count": 2, "count_shape": 4, "count_color": 3, "what_at": 2},
+    rows={"edits": 0.48, "questions": 0.27, "captions": 0.25},
+    edits=EDIT_KINDS | {"recolor": 4, "replace": 5, "move": 5, "swap": 8},
+    questions=BASE.questions | {"count": 2, "count_shape": 5, "count_color": 3, "what_at": 3},
+    thought={"reference": 0.1, "color_fact": 0.05, "arithmetic": 0.05},
     blank=True,
 )
 """More of what is still wrong after that, and forms that say where they say nothing."""
 UNCHANGED = 0.1
 """Share of turns about edits without an instruction."""
 NOTHING = 0.03
-"""Share of turns about captions that are empty, where forms have blanks."""
+"""Share of turns about captions that are empty, where forms are left open."""
 FORMS = 0.6
 """Share of turns about edits and captions in which a form is filled in."""
 CHANGED, IMAGINED = 3.0, 0.3
@@ -204,7 +209,7 @@ def _change(
         return Turn.of_words(tokenizer, words, grid(after))
     fields, before = forms.seen(after), forms.seen(scene)
     weights = [CHANGED if new != old else 1.0 for new, old in zip(fields, before, strict=True)]
-    unasked = forms.EMPTY_ASKED if mix.blank else (None,) * forms.ASKED
+    unasked = forms.UNASKED if mix.blank else (None,) * forms.ASKED
     weights = [IMAGINED] * forms.ASKED + weights
     return Turn.of_form(tokenizer, words, (*unasked, *fields), weights)
 
@@ -212,20 +217,33 @@ def _change(
 def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: Mix) -> Turn:
     """What a caption means, in words or in a form with the scene that it was said of."""
     if mix.blank and rng.random() < NOTHING:
-        blank = forms.EMPTY_ASKED + forms.EMPTY_SEEN
-        return Turn.of_form(tokenizer, "", blank, [IMAGINED] * len(blank))
-    captioned = draws.draw_captioned(rng, 1)
-    (caption,) = captioned.captions
+        nothing = forms.UNASKED + forms.UNSEEN
+        return Turn.of_form(tokenizer, "", nothing, [IMAGINED] * len(nothing))
+    scene, caption = _captioned(rng, mix)
     if rng.random() > FORMS:
         return Turn.of_words(tokenizer, caption.text, caption.specification)
-    asked, seen = forms.asked(caption.specification), forms.seen(captioned.scene)
+    asked, seen = forms.asked(caption.specification), forms.seen(scene)
     of_asked, of_seen = CHANGED, CHANGED if caption.tag == "dense" else IMAGINED
     if mix.blank and caption.tag == "dense":
-        asked, of_asked = forms.EMPTY_ASKED, IMAGINED
+        asked, of_asked = forms.UNASKED, IMAGINED
     elif mix.blank:
-        seen = forms.EMPTY_SEEN
+        seen = forms.UNSEEN
     weights = [of_asked] * len(asked) + [of_seen] * len(seen)
     return Turn.of_form(tokenizer, caption.text, (*asked, *seen), weights)
+
+
+def _captioned(rng: np.random.Generator, mix: Mix) -> tuple[Scene, Caption]:
+    """A scene with a caption that evaluation doesn't ask for."""
+    if mix.thought and rng.random() < sum(mix.thought.values()):
+        shares = np.array([*mix.thought.values()])
+        kind, speaker = draws.THOUGHTS[str(rng.choice([*mix.thought], p=shares / shares.sum()))]
+        while True:
+            scene = draws.draw_kind(rng, kind)
+            caption = speaker(rng, scene)
+            if not held_out(caption.text):
+                return scene, caption
+    captioned = draws.draw_captioned(rng, 1)
+    return captioned.scene, captioned.captions[0]
 
 
 def _pack(

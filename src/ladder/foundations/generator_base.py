@@ -237,12 +237,12 @@ class Pool:
                 return caption.text
 
     def _form(self, rng: np.random.Generator, i: int | np.integer, mix: Mix) -> tuple[str, ...]:
-        """What a caption asks for, or what is seen. The MLLM knows no more than either: in the
-        other part everything is empty."""
-        asked, seen = forms.EMPTY_ASKED, forms.seen(self.scenes[i])
+        """What a caption asks for, or what is seen. The MLLM knows no more than either: the
+        other part is left open."""
+        asked, seen = forms.UNASKED, forms.seen(self.scenes[i])
         caption = draw_caption(rng, self.scenes[i], self.kinds[i])
         if caption.tag != "dense" and rng.random() < mix.asked:
-            asked, seen = forms.asked(caption.specification), forms.EMPTY_SEEN
+            asked, seen = forms.asked(caption.specification), forms.UNSEEN
         return tuple(f" {word}" for word in asked + seen)
 
 

@@ -28,10 +28,11 @@ FIRST = tuple(chain.from_iterable(
 """The first field of the group of each field."""
 ASKED = 2 * len(CLAUSE) + 1
 """The first fields, of what a caption asks for; those behind them tell what is seen."""
-EMPTY = "empty"
-EMPTY_ASKED = (EMPTY,) * ASKED
-EMPTY_SEEN = ("background", *(EMPTY,) * (len(FORM) - ASKED - 1))
-"""The two parts in which nothing is there, before a background left open."""
+EMPTY, OPEN = "empty", "any"
+"""What fills in a field of which there is nothing, and one of which nothing is said."""
+UNASKED = (OPEN,) * ASKED
+UNSEEN = (OPEN,) * (len(FORM) - ASKED)
+"""The two parts where nothing is said."""
 
 
 def asked(specification: str) -> tuple[str | None, ...]:
