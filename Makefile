@@ -30,15 +30,15 @@ setup: .venv/ready  ## install what is needed into .venv
 repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
 	$(BIN)/dvc repro
 
-# A cell at a time would leave cores idle: DVC runs one stage after the other, so it is called for each.
+# DVC runs one stage after the other, so it is called for each cell; what all share is there before.
 ablations: setup  ## every arm with every seed (experiments/params.yaml), JOBS at once, and the report
 	$(BIN)/ladder power --profile ablation
 	$(BIN)/dvc repro encode
 	@mkdir -p runs/ablation
-	$(BIN)/dvc stage list --names-only experiments/dvc.yaml | grep ':evaluate' | \
-	  xargs -P $(JOBS) -I % sh -c 'cell=$${1##*@}; log=runs/ablation/$$cell.log; \
-	    $(BIN)/dvc --wait-for-lock repro $$1 > $$log 2>&1 && echo "$$cell: done" \
-	    || echo "$$cell: failed, see $$log"' - %
+	$(BIN)/dvc stage list --names-only experiments/dvc.yaml | sed -n 's/:train/ /p' | \
+	  xargs -P $(JOBS) -L 1 sh -c 'log=runs/ablation/$${2##*@}.log; \
+	    $(BIN)/dvc --wait-for-lock repro --single-item $$1:train$$2 $$1:evaluate$$2 > $$log 2>&1 \
+	    && echo "$${2##*@}: done" || echo "$${2##*@}: failed, see $$log"' -
 	$(BIN)/dvc repro --single-item experiments/dvc.yaml:report
 
 playground: .venv-playground/ready  ## the trained ladder in the browser; OPTIONS="--port 8080"
