@@ -80,7 +80,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("foundations")
     mllm, sana = tiny_mllm(root / "mllm"), tiny_sana(root / "sana")
     foundations = replace(SHIPPED.foundations, mllm=str(mllm), generator=str(sana), dtype="float32")
-    model = replace(SHIPPED.model, scheme="last_n", layers=None, queries=4)
+    model = replace(SHIPPED.model, scheme="last_n", layers=None, queries=4, connector_width=None)
     ladder = Ladder.from_foundations(model, foundations, seed=0)
     return LadderPipeline.from_ladder(ladder, foundations, SHIPPED.sampling)
 

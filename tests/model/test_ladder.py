@@ -144,7 +144,8 @@ def test_fresh_parts_come_from_the_seed_alone(foundations):
 
 
 def test_the_connector_is_as_wide_as_asked(foundations):
-    assert make(foundations).connector[0].out_features == CAPTION_CHANNELS
+    """Or as the captions."""
+    assert make(foundations, connector_width=None).connector[0].out_features == CAPTION_CHANNELS
     assert make(foundations, connector_width=20).connector[0].out_features == 20
 
 
