@@ -233,7 +233,7 @@ def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: 
 
 
 def _captioned(rng: np.random.Generator, mix: Mix) -> tuple[Scene, Caption]:
-    """A scene with a caption that evaluation doesn't ask for."""
+    """A scene with a training caption of it."""
     if mix.thought and rng.random() < sum(mix.thought.values()):
         shares = np.array([*mix.thought.values()])
         kind, speaker = draws.THOUGHTS[str(rng.choice([*mix.thought], p=shares / shares.sum()))]
