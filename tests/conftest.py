@@ -8,6 +8,7 @@ so nothing here may import `ladder` at the top. The product itself runs unchecke
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,9 @@ from jaxtyping import install_import_hook
 
 # PEP 484's tower: an int may stand where a float is asked for, as type checkers have it.
 install_import_hook("ladder", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+# Started in the background, tests and what they start would ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Other work on the machine must not fail a test: no example has a time limit.
 settings.register_profile("ladder", deadline=None)
