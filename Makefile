@@ -13,7 +13,7 @@ PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parse
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ablations playground test test-fast test-playground lint fuzz chaos docs
+.PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz chaos docs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ ablations: setup  ## every arm with every seed (experiments/params.yaml), JOBS a
 	    $(BIN)/dvc --wait-for-lock repro --single-item $$1:train$$2 $$1:evaluate$$2 > $$log 2>&1 \
 	    && echo "$${2##*@}: done" || echo "$${2##*@}: failed, see $$log"' -
 	$(BIN)/dvc repro --single-item experiments/dvc.yaml:report
+
+notebooks: setup  ## run the notebooks that aren't up to date, into experiments/report/notebooks
+	$(BIN)/dvc repro --single-item --keep-going experiments/dvc.yaml:notebooks \
+	  experiments/dvc.yaml:results
 
 playground: .venv-playground/ready  ## the trained ladder in the browser; OPTIONS="--port 8080"
 	.venv-playground/bin/python -m ladder.cli playground $(OPTIONS)

@@ -14,6 +14,7 @@ from ladder.config import ARM_SECTIONS, load
 
 STAGES = YAML(typ="safe").load((ROOT / "experiments/dvc.yaml").read_text())["stages"]
 NOTEBOOKS = STAGES.pop("notebooks")
+RESULTS = STAGES.pop("results")  # the notebook that reads the report
 CELLS = [name for name in STAGES if name != "report"]
 STUDY = Study.read(ROOT / "experiments/params.yaml")
 
@@ -32,7 +33,8 @@ def test_dvc_accepts_it_and_has_a_stage_for_each_cell():
     )  # fmt: skip
     assert listed.returncode == 0, listed.stderr
     names = [line.partition(":")[2] for line in listed.stdout.split()]
-    assert len(names) == 2 * len(STUDY.cells()) + 1 + len(NOTEBOOKS["foreach"])
+    others = ["report", "results", *NOTEBOOKS["foreach"]]
+    assert len(names) == 2 * len(STUDY.cells()) + len(others)
     assert "train@ladder-1" in names
     assert "evaluate_monitor@faults_off-1" in names
 
@@ -44,7 +46,10 @@ def test_a_stage_depends_on_exactly_the_modules_it_may_load(name: str):
 
 
 def test_every_notebook_is_executed():
-    assert NOTEBOOKS["foreach"] == sorted(path.stem for path in (ROOT / "notebooks").iterdir())
+    executed = [f"notebooks/{name}.ipynb" for name in NOTEBOOKS["foreach"]]
+    executed.append(RESULTS["cmd"].split()[-1])
+    found = sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").iterdir())
+    assert executed == [str(path) for path in found]
 
 
 @pytest.mark.parametrize("name", CELLS)
