@@ -70,11 +70,26 @@ class Prompts:
     """Patches of all pictures, in the order of the prompts; None without pictures."""
     image_grid_thw: Int[Tensor, "I 3"] | None
     """Patches of every picture in time, height and width."""
+    pictures: tuple[int, ...]
+    """Of each of the B prompts, how many."""
     shared: int = 0
     """Tokens that all prompts begin with, without any picture: the turn of the system."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def single(self, row: int) -> Prompts:
+        """The prompt in one row, by itself and without padding."""
+        own = self.attention_mask[row].bool()
+        grids = pixels = None
+        if self.pictures[row]:
+            first = sum(self.pictures[:row])
+            grids = self.image_grid_thw[first : first + self.pictures[row]]
+            begin = int(self.image_grid_thw[:first].prod(1).sum())
+            pixels = self.pixel_values[begin : begin + int(grids.prod(1).sum())]
+        ids, mask = self.input_ids[row, own][None], self.attention_mask[row, own][None]
+        positions = self.position_ids[:, row, own][:, None]
+        return Prompts(ids, mask, positions, pixels, grids, self.pictures[row : row + 1])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Prompts:
         """The same prompts on another device."""
@@ -141,8 +156,8 @@ class Prompter:
             for text, group in zip(texts, images, strict=True)
         ]
         ids, mask, positions = _left_padded(rows, self.tokenizer.pad_token_id)
-        shared = self._shared(rows)
-        return Prompts(ids, mask, positions, pixels.get("pixel_values"), grids, shared)
+        counts, shared = tuple(map(len, images)), self._shared(rows)
+        return Prompts(ids, mask, positions, pixels.get("pixel_values"), grids, counts, shared)
 
     def tokens(self, text: str) -> list[int]:
         """A user's text as ordinary tokens, none of them special."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration, TextI
 from transformers.masking_utils import create_causal_mask
 
 from ladder.model.prompts import LADDER, QUESTION, Framing, Prompter, Prompts
+from ladder.model.readings import Readings, recall
 from ladder.model.reference import Reference
 from ladder.model.rungs import NORM, Layer, Taps
 
@@ -41,6 +43,8 @@ class Understanding(nn.Module):
         self.mllm = mllm.requires_grad_(False).eval()
         self.prompter = prompter
         self.reference = reference
+        self.readings: Path | None = None
+        """A folder in which what was read for rungs is kept; None: each prompt is read anew."""
         self._attention = mllm.config._attn_implementation
 
     @classmethod
@@ -108,8 +112,9 @@ class Understanding(nn.Module):
         """
         self._choose_attention(queries.device)
         cache = DynamicCache(config=self.mllm.config.text_config)
+        read = self._read if self.readings is None else self._read_once
         with torch.no_grad():
-            mask = self._read(prompts, cache, taps.highest)
+            mask = read(prompts, cache, taps.highest)
         first = prompts.position_ids.amax((0, 2))[:, None] + 1
         positions = first + torch.arange(len(queries), device=first.device)
         states = self._run(
@@ -186,6 +191,20 @@ class Understanding(nn.Module):
             mask = torch.cat([torch.ones_like(mask[:, :shared]), mask[:, :-shared]], dim=1)
         self._run(embedded[:, shared:], positions[:, :, shared:], mask, cache, layers)
         return mask
+
+    def _read_once(self, prompts: Prompts, cache: DynamicCache, layers: int) -> Int[Tensor, "B T"]:
+        """As `_read`, but a prompt that was read before is taken from the disk."""
+        dtype = str(self.mllm.dtype).removeprefix("torch.")
+        readings = Readings(self.readings, f"{self.reference.digest[:16]}-{layers}-{dtype}")
+        paths = []
+        for row in range(len(prompts)):
+            prompt = prompts.single(row)
+            paths.append(readings.path(prompt))
+            if not paths[-1].is_file():
+                own = DynamicCache(config=self.mllm.config.text_config)
+                self._read(prompt, own, layers)
+                readings.keep(paths[-1], own)
+        return recall(paths, cache, prompts.input_ids.device)
 
     def _run(
         self,
