@@ -108,9 +108,10 @@ class Prompter:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        image_processor: Qwen2VLImageProcessorPil,
-        image_token: int,
+        image_processor: Qwen2VLImageProcessorPil | None,
+        image_token: int | None,
     ) -> None:
+        """Of an MLLM that reads text only, processor and token are None."""
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.image_token = image_token
@@ -125,11 +126,11 @@ class Prompter:
         The PIL image processor is named outright: which backend transformers picks by itself
         depends on what else is installed, and their pixels differ.
         """
-        return cls(
-            tokenizer=AutoTokenizer.from_pretrained(folder),
-            image_processor=Qwen2VLImageProcessorPil.from_pretrained(folder),
-            image_token=AutoConfig.from_pretrained(folder).image_token_id,
-        )
+        image_token = getattr(AutoConfig.from_pretrained(folder), "image_token_id", None)
+        processor = None
+        if image_token is not None:
+            processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        return cls(AutoTokenizer.from_pretrained(folder), processor, image_token)
 
     def prepare(
         self,
@@ -140,7 +141,8 @@ class Prompter:
         """Prompts for B texts with any number of pictures each, which come before the text.
 
         Pictures are resized by the image processor's own rule. Raises ValueError if there aren't
-        as many lists of pictures as texts, or for a picture over 200 times as long as wide.
+        as many lists of pictures as texts, for a picture over 200 times as long as wide, and for
+        any picture if the MLLM reads text only.
         """
         if len(texts) != len(images):
             raise ValueError(
@@ -148,6 +150,8 @@ class Prompter:
                 f"and {len(images)} lists"
             )
         pictures = [picture for group in images for picture in group]
+        if pictures and self.image_processor is None:
+            raise ValueError(f"this MLLM reads text only, got {len(pictures)} pictures")
         pixels = self.image_processor(pictures, return_tensors="pt") if pictures else {}
         grids = pixels.get("image_grid_thw")
         upcoming = iter([] if grids is None else grids.tolist())
@@ -200,6 +204,8 @@ class Prompter:
         key = (framing, images)
         if key not in self._templates:
             content = [{"type": "image"}] * images + [{"type": "text", "text": HOLE}]
+            if self.image_processor is None:
+                content = HOLE  # templates of models without eyes know no list of parts
             chat = [
                 {"role": "system", "content": framing.system},
                 {"role": "user", "content": content},
