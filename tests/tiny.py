@@ -28,6 +28,10 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2TokenizerFast,
     Qwen2VLImageProcessorPil,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
 )
 
 SIDE = 32
@@ -37,6 +41,12 @@ MLLM_LAYERS = 6
 MLLM_WIDTH = 64
 GENERATOR_BLOCKS = 3
 CAPTION_CHANNELS = 48
+MLLMS = {
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+    "qwen3_vl": Qwen3VLForConditionalGeneration,
+    "qwen3": Qwen3ForCausalLM,
+}
+"""By their type. qwen3 reads text only."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
@@ -75,58 +85,88 @@ TEXTS = (
 )  # fmt: skip
 
 
-def tiny_mllm(folder: Path | str, seed: int = 0) -> Path:
-    """Write a Qwen2.5-VL (6 layers x 64) with its processor into `folder`; returns the folder."""
+def tiny_mllm(folder: Path | str, seed: int = 0, kind: str = "qwen2_5_vl") -> Path:
+    """Write an MLLM (6 layers x 64) with its processor into `folder`; returns the folder.
+
+    `kind` is its type: qwen2_5_vl, qwen3_vl or qwen3, which reads text only.
+    """
     folder = Path(folder)
     tokenizer = tiny_tokenizer()
     ids = tokenizer.convert_tokens_to_ids
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": MLLM_WIDTH,
-            "intermediate_size": 96,
-            "num_hidden_layers": MLLM_LAYERS,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [2, 3, 3],
-            },
-            "tie_word_embeddings": True,
-            "initializer_range": 0.1,
-            "bos_token_id": ids("<|endoftext|>"),
-            "eos_token_id": ids("<|im_end|>"),
-            "pad_token_id": ids("<|endoftext|>"),
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "out_hidden_size": MLLM_WIDTH,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "window_size": 16,
-            "fullatt_block_indexes": [1],
-            "initializer_range": 0.1,
-        },
-        tie_word_embeddings=True,
-        image_token_id=ids("<|image_pad|>"),
-        video_token_id=ids("<|video_pad|>"),
-        vision_start_token_id=ids("<|vision_start|>"),
-        vision_end_token_id=ids("<|vision_end|>"),
-    )
+    config = {"qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl, "qwen3": _qwen3}[kind](tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        mllm = Qwen2_5_VLForConditionalGeneration(config)
+        mllm = MLLMS[kind](config)
     mllm.generation_config.eos_token_id = ids("<|im_end|>")
     mllm.generation_config.pad_token_id = ids("<|endoftext|>")
     mllm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    tiny_image_processor().save_pretrained(folder)
+    if kind != "qwen3":
+        tiny_image_processor().save_pretrained(folder)
     return folder
+
+
+def _text(tokenizer: Qwen2TokenizerFast, **rope: list[int] | bool) -> dict:
+    ids = tokenizer.convert_tokens_to_ids
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": MLLM_WIDTH,
+        "intermediate_size": 96,
+        "num_hidden_layers": MLLM_LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, **rope},
+        "tie_word_embeddings": True,
+        "initializer_range": 0.1,
+        "bos_token_id": ids("<|endoftext|>"),
+        "eos_token_id": ids("<|im_end|>"),
+        "pad_token_id": ids("<|endoftext|>"),
+    }
+
+
+VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_heads": 2,
+    "out_hidden_size": MLLM_WIDTH,
+    "patch_size": 4,
+    "spatial_merge_size": 2,
+    "initializer_range": 0.1,
+}
+
+
+def _whole(tokenizer: Qwen2TokenizerFast) -> dict:
+    ids = tokenizer.convert_tokens_to_ids
+    return {
+        "tie_word_embeddings": True,
+        "image_token_id": ids("<|image_pad|>"),
+        "video_token_id": ids("<|video_pad|>"),
+        "vision_start_token_id": ids("<|vision_start|>"),
+        "vision_end_token_id": ids("<|vision_end|>"),
+    }
+
+
+def _qwen2_5_vl(tokenizer: Qwen2TokenizerFast) -> Qwen2_5_VLConfig:
+    return Qwen2_5_VLConfig(
+        text_config=_text(tokenizer, mrope_section=[2, 3, 3]),
+        vision_config=VISION | {"window_size": 16, "fullatt_block_indexes": [1]},
+        **_whole(tokenizer),
+    )
+
+
+def _qwen3_vl(tokenizer: Qwen2TokenizerFast) -> Qwen3VLConfig:
+    rope = {"mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    return Qwen3VLConfig(
+        text_config=_text(tokenizer, **rope) | {"head_dim": 16},
+        vision_config=VISION | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64},
+        **_whole(tokenizer),
+    )
+
+
+def _qwen3(tokenizer: Qwen2TokenizerFast) -> Qwen3Config:
+    return Qwen3Config(**_text(tokenizer), head_dim=16)
 
 
 def tiny_image_processor() -> Qwen2VLImageProcessorPil:
@@ -170,7 +210,7 @@ def tiny_sana(folder: Path | str, seed: int = 0, blocks: int = GENERATOR_BLOCKS)
         torch.manual_seed(seed)
         pipeline = SanaPipeline(
             tokenizer=_tiny_gemma_tokenizer(),
-            text_encoder=_tiny_gemma(),
+            text_encoder=Gemma2Model(tiny_gemma_config()),
             vae=tiny_autoencoder(),
             transformer=_tiny_transformer(blocks),
             scheduler=DPMSolverMultistepScheduler(
@@ -204,15 +244,15 @@ def tiny_autoencoder() -> AutoencoderDC:
     )
 
 
-def tiny_ladder(folder: Path | str) -> Path:
+def tiny_ladder(folder: Path | str, kind: str = "qwen2_5_vl") -> Path:
     """Write an untrained ladder of two queries, with its foundations beside it, below `folder`;
-    returns its own folder."""
+    returns its own folder. `kind` is its MLLM's."""
     from ladder.config import load
     from ladder.model.ladder import Ladder
     from ladder.pipeline import LadderPipeline
 
     folder = Path(folder)
-    parts = {"mllm": tiny_mllm(folder / "mllm"), "generator": tiny_sana(folder / "sana")}
+    parts = {"mllm": tiny_mllm(folder / "mllm", kind=kind), "generator": tiny_sana(folder / "sana")}
     words = [f"foundations.{name}={part}" for name, part in parts.items()]
     words += ["model.queries=2", "model.query_text=null", "translation.steps=0"]
     config = load(arguments=words, root=Path(__file__).parents[1])
@@ -245,8 +285,9 @@ def _tiny_transformer(blocks: int) -> SanaTransformer2DModel:
     )
 
 
-def _tiny_gemma() -> Gemma2Model:
-    config = Gemma2Config(
+def tiny_gemma_config() -> Gemma2Config:
+    """Of the text encoder."""
+    return Gemma2Config(
         vocab_size=128,
         hidden_size=CAPTION_CHANNELS,
         intermediate_size=64,
@@ -255,7 +296,6 @@ def _tiny_gemma() -> Gemma2Model:
         num_key_value_heads=1,
         head_dim=8,
     )
-    return Gemma2Model(config)
 
 
 def _tiny_gemma_tokenizer() -> GemmaTokenizer:

@@ -41,6 +41,9 @@ class Cluster:
     """Machines."""
     workers: int
     """Processes that assemble batches, for each process that trains; 0: it does so itself."""
+    readings: str | None
+    """A folder in which keys and values of every prompt that was read are kept, so that it is read
+    once and not at each step; null: nothing is kept."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "devices", "nodes")

@@ -99,11 +99,9 @@ def bench(options: argparse.Namespace) -> None:
 
 def described(row: dict[str, Any]) -> str:
     """What a comparison with the published way found, in a line."""
-    ratio, seconds = row["ratio"], row["seconds"]
-    text = (
-        f"{ratio['median']:.2f}x as fast ({ratio['low']:.2f} .. {ratio['high']:.2f}; "
-        f"{seconds['published']:.2f} s published, {seconds['ours']:.2f} s ours)"
-    )
+    text = timed(row)
+    if "readings_kept" in row:
+        text += f", with prompts read before {timed(row['readings_kept'])}"
     if "MiB" in row:
         memory = row["MiB"]
         text += (
@@ -111,6 +109,15 @@ def described(row: dict[str, Any]) -> str:
             f"{memory['ours']:,.0f} MiB ours)"
         )
     return text
+
+
+def timed(row: dict[str, Any]) -> str:
+    """How much faster ours is than the published way."""
+    ratio, seconds = row["ratio"], row["seconds"]
+    return (
+        f"{ratio['median']:.2f}x as fast ({ratio['low']:.2f} .. {ratio['high']:.2f}; "
+        f"{seconds['published']:.2f} s published, {seconds['ours']:.2f} s ours)"
+    )
 
 
 def plan(config: Config, options: argparse.Namespace) -> None:

@@ -70,7 +70,7 @@ def ask(options: argparse.Namespace) -> None:
 def require_short(pipeline: LadderPipeline, questions: list[str]) -> None:
     """Raises ValueError for a question that leaves no room for an answer."""
     understanding = pipeline.ladder.understanding
-    longest = understanding.mllm.config.text_config.max_position_embeddings - ANSWER
+    longest = understanding.mllm.config.get_text_config().max_position_embeddings - ANSWER
     for question in questions:
         if (tokens := len(understanding.prompter.tokens(question))) > longest:
             raise ValueError(f"a question must have at most {longest} tokens, got {tokens}")

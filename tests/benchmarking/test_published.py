@@ -99,7 +99,8 @@ def test_the_step_on_the_command_line(capsys):
     assert [*measured] == ["60", "256"]
     for row in measured.values():
         assert row["loss_difference"] < 1e-5
-        assert 0 < row["ratio"]["low"] <= row["ratio"]["median"] <= row["ratio"]["high"]
+        for ratio in (row["ratio"], row["readings_kept"]["ratio"]):
+            assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
         assert row["memory_ratio"] > 0
 
 

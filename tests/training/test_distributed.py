@@ -29,7 +29,7 @@ def run(config: Config, encoded: Path, runs: Path, processes: int, **changes) ->
     """Train t2i in so many processes; their exit status."""
     runs.mkdir(exist_ok=True)
     strategy = "ddp" if processes > 1 else "auto"
-    cluster = Cluster(strategy=strategy, devices=processes, nodes=1, workers=0)
+    cluster = Cluster(strategy=strategy, devices=processes, nodes=1, workers=0, readings=None)
     plan = {"faults": {}, "outage": None, "alike": False} | changes
     plan |= {"config": dataclasses.replace(config, cluster=cluster).as_dict()}
     plan |= {"encoded": str(encoded), "runs": str(runs)}

@@ -77,6 +77,22 @@ def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
         assert {value.dtype for value in ladder.trainable_parameters()} == {torch.float32}
 
 
+def test_readings_that_are_kept_change_nothing_but_rounding(short, encoded, tmp_path):
+    folder = tmp_path / "readings"
+    keeping = dataclasses.replace(
+        short, cluster=dataclasses.replace(short.cluster, readings=str(folder))
+    )
+    anew = train(short, encoded, tmp_path / "a")
+    read = train(keeping, encoded, tmp_path / "b")
+    expected = [loss for _, loss in curve(anew, "loss")]
+    assert [loss for _, loss in curve(read, "loss")] == pytest.approx(expected, rel=1e-4)
+    dates = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    assert len(dates) > 1
+    recalled = train(keeping, encoded, tmp_path / "c")
+    assert equal(weights(recalled / "ladder"), weights(read / "ladder"))
+    assert dates == {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+
+
 def test_every_stage_reads_with_the_same_mllm_down_to_its_rotary_frequencies(
     short, encoded, tmp_path
 ):

@@ -9,9 +9,11 @@ the models and their weights. On a GPU each is measured alone, in seconds of tim
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +31,7 @@ from ladder.benchmarking.models import (
     make_pictures,
     make_prompts,
 )
-from ladder.benchmarking.pairs import alternate, memory_rise
+from ladder.benchmarking.pairs import Pairs, alternate, memory_rise
 from ladder.benchmarking.published import Published, encoded
 from ladder.config import load
 from ladder.data.loading import Batch
@@ -103,7 +105,8 @@ def step(size: SizeName, pairs: int, device: str) -> dict[str, Any]:
 
 
 def compared(work: Workload, pairs: int) -> dict[str, Any]:
-    """CPU seconds of both in turn, after a first step of each, whose losses must be equal."""
+    """CPU seconds of both in turn, after a first step of each, whose losses must be equal; and
+    once more where the prompts were read before, and what was read is kept on disk."""
     ladder, autoencoder = work.ladder(), make_autoencoder(work.models, work.device)
     pixels, prompts = work.pixels(), work.prompts(ladder)
     with torch.no_grad():
@@ -119,11 +122,21 @@ def compared(work: Workload, pairs: int) -> dict[str, Any]:
                 f"and {losses[1]} ours"
             )
         found = alternate(theirs, ours, pairs)
+        with tempfile.TemporaryDirectory() as folder:
+            ladder.understanding.readings = Path(folder)
+            ours()
+            kept = alternate(theirs, ours, pairs)
     return {
-        "ratio": asdict(found.ratio),
-        "seconds": {"ours": found.ours, "published": found.theirs},
+        **times(found),
         "loss_difference": difference,
+        "readings_kept": times(kept),
     }
+
+
+def times(found: Pairs) -> dict[str, Any]:
+    """What pairs have found, for JSON."""
+    seconds = {"ours": found.ours, "published": found.theirs}
+    return {"ratio": asdict(found.ratio), "seconds": seconds}
 
 
 def alone(work: Workload, way: Way, steps: int) -> tuple[float, float]:

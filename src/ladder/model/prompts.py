@@ -70,11 +70,26 @@ class Prompts:
     """Patches of all pictures, in the order of the prompts; None without pictures."""
     image_grid_thw: Int[Tensor, "I 3"] | None
     """Patches of every picture in time, height and width."""
+    pictures: tuple[int, ...]
+    """Of each of the B prompts, how many."""
     shared: int = 0
     """Tokens that all prompts begin with, without any picture: the turn of the system."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def single(self, row: int) -> Prompts:
+        """The prompt in one row, by itself and without padding."""
+        own = self.attention_mask[row].bool()
+        grids = pixels = None
+        if self.pictures[row]:
+            first = sum(self.pictures[:row])
+            grids = self.image_grid_thw[first : first + self.pictures[row]]
+            begin = int(self.image_grid_thw[:first].prod(1).sum())
+            pixels = self.pixel_values[begin : begin + int(grids.prod(1).sum())]
+        ids, mask = self.input_ids[row, own][None], self.attention_mask[row, own][None]
+        positions = self.position_ids[:, row, own][:, None]
+        return Prompts(ids, mask, positions, pixels, grids, self.pictures[row : row + 1])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Prompts:
         """The same prompts on another device."""
@@ -93,9 +108,10 @@ class Prompter:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        image_processor: Qwen2VLImageProcessorPil,
-        image_token: int,
+        image_processor: Qwen2VLImageProcessorPil | None,
+        image_token: int | None,
     ) -> None:
+        """Of an MLLM that reads text only, processor and token are None."""
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.image_token = image_token
@@ -110,11 +126,11 @@ class Prompter:
         The PIL image processor is named outright: which backend transformers picks by itself
         depends on what else is installed, and their pixels differ.
         """
-        return cls(
-            tokenizer=AutoTokenizer.from_pretrained(folder),
-            image_processor=Qwen2VLImageProcessorPil.from_pretrained(folder),
-            image_token=AutoConfig.from_pretrained(folder).image_token_id,
-        )
+        image_token = getattr(AutoConfig.from_pretrained(folder), "image_token_id", None)
+        processor = None
+        if image_token is not None:
+            processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        return cls(AutoTokenizer.from_pretrained(folder), processor, image_token)
 
     def prepare(
         self,
@@ -125,7 +141,8 @@ class Prompter:
         """Prompts for B texts with any number of pictures each, which come before the text.
 
         Pictures are resized by the image processor's own rule. Raises ValueError if there aren't
-        as many lists of pictures as texts, or for a picture over 200 times as long as wide.
+        as many lists of pictures as texts, for a picture over 200 times as long as wide, and for
+        any picture if the MLLM reads text only.
         """
         if len(texts) != len(images):
             raise ValueError(
@@ -133,6 +150,8 @@ class Prompter:
                 f"and {len(images)} lists"
             )
         pictures = [picture for group in images for picture in group]
+        if pictures and self.image_processor is None:
+            raise ValueError(f"this MLLM reads text only, got {len(pictures)} pictures")
         pixels = self.image_processor(pictures, return_tensors="pt") if pictures else {}
         grids = pixels.get("image_grid_thw")
         upcoming = iter([] if grids is None else grids.tolist())
@@ -141,8 +160,8 @@ class Prompter:
             for text, group in zip(texts, images, strict=True)
         ]
         ids, mask, positions = _left_padded(rows, self.tokenizer.pad_token_id)
-        shared = self._shared(rows)
-        return Prompts(ids, mask, positions, pixels.get("pixel_values"), grids, shared)
+        counts, shared = tuple(map(len, images)), self._shared(rows)
+        return Prompts(ids, mask, positions, pixels.get("pixel_values"), grids, counts, shared)
 
     def tokens(self, text: str) -> list[int]:
         """A user's text as ordinary tokens, none of them special."""
@@ -185,6 +204,8 @@ class Prompter:
         key = (framing, images)
         if key not in self._templates:
             content = [{"type": "image"}] * images + [{"type": "text", "text": HOLE}]
+            if self.image_processor is None:
+                content = HOLE  # templates of models without eyes know no list of parts
             chat = [
                 {"role": "system", "content": framing.system},
                 {"role": "user", "content": content},

@@ -12,35 +12,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
-from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration, TextIteratorStreamer
+from transformers import DynamicCache, PreTrainedModel, TextIteratorStreamer
 from transformers.masking_utils import create_causal_mask
 
+from ladder.model.mllms import (
+    Embedded,
+    embedded,
+    language_model,
+    load_mllm,
+    require_whole_prompt,
+    rotary,
+    sees,
+)
 from ladder.model.prompts import LADDER, QUESTION, Framing, Prompter, Prompts
+from ladder.model.readings import Readings, recall
 from ladder.model.reference import Reference
 from ladder.model.rungs import NORM, Layer, Taps
 
 
 class Understanding(nn.Module):
-    """A frozen Qwen2.5-VL: without gradient, always in eval mode, untouched."""
+    """A frozen MLLM: without gradient, always in eval mode, untouched."""
 
     def __init__(
         self,
-        mllm: Qwen2_5_VLForConditionalGeneration,
+        mllm: PreTrainedModel,
         prompter: Prompter,
         reference: Reference,
     ) -> None:
         super().__init__()
-        if mllm.model.language_model.has_sliding_layers:
-            raise ValueError("the MLLM must attend to the whole prompt, got sliding-window layers")
+        require_whole_prompt(mllm.config)
         self.mllm = mllm.requires_grad_(False).eval()
         self.prompter = prompter
         self.reference = reference
+        self.readings: Path | None = None
+        """A folder in which what was read for rungs is kept; None: each prompt is read anew."""
         self._attention = mllm.config._attn_implementation
 
     @classmethod
@@ -49,26 +61,22 @@ class Understanding(nn.Module):
     ) -> Understanding:
         """Load a folder, or an id on the hub (`id` or `id@revision`), to compute in `dtype`.
 
-        Raises ValueError when weights are missing or left over.
+        Raises ValueError for a model that no ladder reads with (`ladder.model.mllms`), and when
+        weights are missing or left over.
         """
         reference = source if isinstance(source, Reference) else Reference.of(source)
-        mllm, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            reference.folder, dtype=dtype, output_loading_info=True
-        )
-        wrong = {kind: sorted(keys) for kind, keys in report.items() if keys}
-        if wrong:
-            raise ValueError(f"the weights in {reference.folder} must fit the MLLM, got {wrong}")
+        mllm = load_mllm(reference.folder, dtype)
         return cls(mllm, Prompter.from_pretrained(reference.folder), reference)
 
     @property
     def depth(self) -> int:
         """L, the layers of the language model."""
-        return len(self.mllm.model.language_model.layers)
+        return len(language_model(self.mllm).layers)
 
     @property
     def width(self) -> int:
         """D."""
-        return self.mllm.config.text_config.hidden_size
+        return self.mllm.config.get_text_config().hidden_size
 
     @property
     def embedding_std(self) -> float:
@@ -107,13 +115,14 @@ class Understanding(nn.Module):
         Only `taps.highest` layers run. The gradient reaches the queries and nothing else.
         """
         self._choose_attention(queries.device)
-        cache = DynamicCache(config=self.mllm.config.text_config)
+        cache = DynamicCache(config=self.mllm.config.get_text_config())
+        read = self._read if self.readings is None else self._read_once
         with torch.no_grad():
-            mask = self._read(prompts, cache, taps.highest)
+            mask = read(prompts, cache, taps.highest)
         first = prompts.position_ids.amax((0, 2))[:, None] + 1
         positions = first + torch.arange(len(queries), device=first.device)
         states = self._run(
-            queries.to(self.mllm.dtype).expand(len(prompts), -1, -1),
+            Embedded(queries.to(self.mllm.dtype).expand(len(prompts), -1, -1)),
             positions.expand(3, -1, -1),
             torch.cat([mask, torch.ones_like(positions)], dim=1),
             cache,
@@ -121,7 +130,7 @@ class Understanding(nn.Module):
             keep={self.depth if layer == NORM else layer for layer in taps.layers},
         )
         if NORM in taps.layers:
-            states[NORM] = self.mllm.model.language_model.norm(states[self.depth])
+            states[NORM] = language_model(self.mllm).norm(states[self.depth])
         return torch.stack([states[layer] for layer in taps.layers])
 
     def ask(self, image: Image.Image | None, question: str, max_tokens: int = 256) -> str:
@@ -171,12 +180,12 @@ class Understanding(nn.Module):
         n tokens, the last n - shared stay where they are.
         """
         shared, mask = prompts.shared, prompts.attention_mask
-        embedded, positions = self._embedded(prompts), prompts.position_ids
+        entering, positions = embedded(self.mllm, prompts), prompts.position_ids
         if shared:
             longest = int(mask.sum(1).argmax())
             row = slice(longest, longest + 1)
             self._run(
-                embedded[row, :shared],
+                entering[row, :shared],
                 positions[:, row, :shared],
                 mask[row, :shared],
                 cache,
@@ -184,12 +193,26 @@ class Understanding(nn.Module):
             )
             cache.batch_repeat_interleave(len(prompts))
             mask = torch.cat([torch.ones_like(mask[:, :shared]), mask[:, :-shared]], dim=1)
-        self._run(embedded[:, shared:], positions[:, :, shared:], mask, cache, layers)
+        self._run(entering[:, shared:], positions[:, :, shared:], mask, cache, layers)
         return mask
+
+    def _read_once(self, prompts: Prompts, cache: DynamicCache, layers: int) -> Int[Tensor, "B T"]:
+        """As `_read`, but a prompt that was read before is taken from the disk."""
+        dtype = str(self.mllm.dtype).removeprefix("torch.")
+        readings = Readings(self.readings, f"{self.reference.digest[:16]}-{layers}-{dtype}")
+        paths = []
+        for row in range(len(prompts)):
+            prompt = prompts.single(row)
+            paths.append(readings.path(prompt))
+            if not paths[-1].is_file():
+                own = DynamicCache(config=self.mllm.config.get_text_config())
+                self._read(prompt, own, layers)
+                readings.keep(paths[-1], own)
+        return recall(paths, cache, prompts.input_ids.device)
 
     def _run(
         self,
-        states: Float[Tensor, "B S D"],
+        entering: Embedded,
         positions: Int[Tensor, "3 B S"],
         mask: Int[Tensor, "B R"],
         cache: DynamicCache,
@@ -200,28 +223,21 @@ class Understanding(nn.Module):
 
         The first `layers` layers run; the cache grows by the S tokens, to R.
         """
-        model = self.mllm.model.language_model
-        rotary = model.rotary_emb(states, positions)
+        model, states = language_model(self.mllm), entering.states
+        turned = rotary(self.mllm, states, positions)
         attention = create_causal_mask(
             config=model.config, inputs_embeds=states, attention_mask=mask, cache=cache
         )
         kept = {0: states} if 0 in keep else {}
         for index, layer in enumerate(model.layers[:layers], start=1):
             states = layer(
-                states, attention_mask=attention, position_embeddings=rotary, cache=cache
+                states, attention_mask=attention, position_embeddings=turned, cache=cache
             )
+            if index <= len(entering.deeper):
+                states = states + entering.deeper[index - 1]
             if index in keep:
                 kept[index] = states
         return kept
-
-    def _embedded(self, prompts: Prompts) -> Float[Tensor, "B T D"]:
-        tokens = self.mllm.get_input_embeddings()(prompts.input_ids)
-        if prompts.pixel_values is None:
-            return tokens
-        features = self.mllm.get_image_features(prompts.pixel_values, prompts.image_grid_thw)
-        visual = torch.cat(features.pooler_output).to(tokens.dtype)
-        places = prompts.input_ids == self.prompter.image_token
-        return tokens.masked_scatter(places[..., None], visual)
 
     def _question_inputs(
         self,
@@ -234,9 +250,10 @@ class Understanding(nn.Module):
         inputs = {
             "input_ids": prompts.input_ids,
             "attention_mask": prompts.attention_mask,
-            # Without these, transformers silently falls back to one-dimensional positions.
-            "mm_token_type_ids": (prompts.input_ids == self.prompter.image_token).int(),
         }
+        if sees(self.mllm):
+            # Without these, transformers silently falls back to one-dimensional positions.
+            inputs["mm_token_type_ids"] = (prompts.input_ids == self.prompter.image_token).int()
         if prompts.pixel_values is not None:
             inputs["pixel_values"] = prompts.pixel_values
             inputs["image_grid_thw"] = prompts.image_grid_thw
@@ -255,4 +272,5 @@ class Understanding(nn.Module):
             )
         finally:
             # transformers leaves the positions of its last call on the model; ours is stateless.
-            self.mllm.model.rope_deltas = None
+            if sees(self.mllm):
+                self.mllm.model.rope_deltas = None

@@ -84,6 +84,8 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         clear(folder)
     quiet()
     prepare, cluster = ladder.understanding.prepare, config.cluster
+    if cluster.readings is not None:
+        ladder.understanding.readings = Path(cluster.readings)
     data = LadderData(
         encoded, stage, chosen, config.dropping, config.seed, prepare, cluster.workers
     )
