@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from ladder.ablation.figures import GAP, strip_figure
 from ladder.ablation.report import report
 from ladder.ablation.study import Cell, Study, read_cells
 from ladder.ablation.tables import (
@@ -76,7 +77,7 @@ def write_cell(folder: Path, arm: str, seed: int) -> None:
     if arm == "faults_robust_5":
         steps.loc[[4, 8, 12, 3], "skipped"] = 1.0
     steps.to_csv(folder / f"{arm}-{seed}.steps.csv", index=False)
-    Image.new("RGB", (64, 16), "white").save(folder / f"{arm}-{seed}.png")
+    Image.new("RGB", (96, 16), "white").save(folder / f"{arm}-{seed}.png")
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +201,11 @@ def test_a_wrong_study_is_an_error(tmp_path, text, message):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         Study.read(tmp_path / "params.yaml")
+
+
+def test_pictures_stand_under_their_prompts(results):
+    figure = strip_figure(read_cells(STUDY, results), STUDY.arms, 1)
+    texts = [[text.get_text() for text in axis.texts] for axis in figure.axes]
+    prompts = [f"prompt {number}" for number in (0, 3, 1, 4, 2, 5)]
+    assert texts == [["ladder", *prompts], ["last"], ["same"]]
+    assert {axis.images[0].get_size() for axis in figure.axes} == {(16, 6 * 16 + 5 * GAP)}

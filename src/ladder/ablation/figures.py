@@ -6,19 +6,25 @@ Each function draws one and returns it; `ladder.ablation.report` saves them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from jaxtyping import Float
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from ladder.ablation.runs import Run
 from ladder.ablation.study import Cell, Study
 from ladder.ablation.tables import METRICS
 
 VERDICTS = {"better": "^", "worse": "v", "not distinguishable": "o", "control": "D",
             "not compared": "."}  # fmt: skip
 GREY, DARK = "#777777", "#222222"
+GAP = 6
+"""Pixels between pictures."""
 SMOOTH = 9
 """Steps of the running median of curves."""
 
@@ -48,7 +54,7 @@ def score_figure(table: pd.DataFrame) -> Figure:
 
 
 def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
-    """Which layer of the MLLM feeds which block, for each arm; dark is a large share."""
+    """Which layer of the MLLM feeds which block, for each arm; the darker, the larger the share."""
     known = {cell.arm: cell.cost["rungs"] for cell in cells if cell.cost and cell.arm in study.arms}
     columns = 6
     rows = -(-len(known) // columns)
@@ -61,7 +67,7 @@ def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
     for axis, (arm, rungs) in zip(axes, known.items(), strict=False):
         shares = pd.DataFrame(rungs, index=range(1, len(rungs) + 1)).reindex(columns=names).T
         sns.heatmap(
-            shares.fillna(0.0), ax=axis, cmap="Greys", vmin=0, vmax=1, cbar=False,
+            shares.fillna(0.0), ax=axis, cmap="Greys", norm=PowerNorm(0.5, 0, 1), cbar=False,
             linewidths=0.3, linecolor="#dddddd",
         )  # fmt: skip
         axis.invert_yaxis()
@@ -150,12 +156,34 @@ def cost_figure(table: pd.DataFrame) -> Figure:
 
 def strip_figure(cells: Sequence[Cell], arms: Sequence[str], seed: int) -> Figure:
     """Pictures of the same prompts from the same noise, a row for each arm."""
-    found = {cell.arm: cell.strip for cell in cells if cell.seed == seed and cell.strip}
-    rows = [(arm, found[arm]) for arm in arms if arm in found]
-    figure = Figure(figsize=(10, 0.86 * max(len(rows), 1)), layout="constrained")
-    axes = figure.subplots(max(len(rows), 1), 1, squeeze=False)[:, 0]
-    for axis, (arm, path) in zip(axes, rows, strict=False):
-        axis.imshow(imread(path))
-        axis.set(xticks=[], yticks=[])
-        axis.set_ylabel(arm, rotation=0, ha="right", va="center", fontsize=8)
+    found = {cell.arm: cell for cell in cells if cell.seed == seed and cell.strip and cell.run}
+    shown = [found[arm] for arm in arms if arm in found]
+    figure = Figure(figsize=(13, 1.06 * max(len(shown), 1) + 0.9), layout="constrained")
+    if not shown:
+        return figure
+    axes = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+    for axis, cell in zip(axes, shown, strict=True):
+        strip = imread(cell.strip)
+        side = len(strip)
+        axis.imshow(_apart(strip, side))
+        axis.axis("off")
+        axis.text(-0.1 * side, side / 2, cell.arm, ha="right", va="center", fontsize=9)
+    for place, prompt in enumerate(_prompts(shown[0].run, strip.shape[1] // side)):
+        middle = (place + 0.5) * side + place * GAP
+        axes[0].text(middle, -0.05 * side, fill(prompt, 16), ha="center", va="bottom", fontsize=7)
     return figure
+
+
+def _apart(strip: Float[np.ndarray, "H W C"], side: int) -> Float[np.ndarray, "H V C"]:
+    """The square pictures of a strip with white between them."""
+    white = np.ones((side, GAP, strip.shape[2]), strip.dtype)
+    pictures = np.split(strip, range(side, strip.shape[1], side), axis=1)
+    return np.concatenate([part for one in pictures for part in (one, white)][:-1], axis=1)
+
+
+def _prompts(run: Run, count: int) -> list[str]:
+    """Those of the pictures in a strip: the first few of each task."""
+    outcomes = run.of_metric("geneval_toy")
+    tasks = outcomes.groupby("group", sort=False)
+    each = count // tasks.ngroups
+    return [prompt for _, rows in tasks for prompt in rows["prompt"].head(each)]
