@@ -120,11 +120,17 @@ def test_an_arm_with_one_seed_in_common_is_not_compared(cells):
 
 
 def test_cells_that_failed_or_are_missing_have_a_row_with_the_reason(cells):
-    rows = failures(cells).set_index(["arm", "seed"])["error"]
-    assert len(rows) == 8
-    assert "longer than <the> MLLM" in rows["broken", 2]
-    assert rows["broken", 2].startswith("train failed:")
-    assert "was not run, or was killed" in rows["absent", 4]
+    rows = failures(cells).set_index(["arm", "seeds"])["error"]
+    assert [*rows.index] == [("broken", "1, 2, 3, 4"), ("absent", "1, 2, 3, 4")]
+    assert "longer than <the> MLLM" in rows["broken", "1, 2, 3, 4"]
+    assert rows["broken", "1, 2, 3, 4"].startswith("train failed:")
+    assert rows["absent", "1, 2, 3, 4"] == "no results: not run, or killed"
+
+
+def test_cells_of_an_arm_that_failed_for_different_reasons_have_a_row_each():
+    cells = [Cell("a", seed, None, error, None, None, None) for seed, error in enumerate("xyx")]
+    found = failures([*cells, Cell("b", 0, None, "", None, None, None)])
+    assert found.to_numpy().tolist() == [["a", "0, 2", "x"], ["a", "1", "y"]]
 
 
 def test_monitors_are_judged_by_faults_caught_and_good_steps_lost(cells):
@@ -161,6 +167,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(results, tmp_path):
     assert "longer than &lt;the&gt; MLLM" in page
     assert "80.97" in page
     assert "<b>another\nworld</b>" in page
+    assert "14 of these 22 cells have scores" in page
     for path in (tmp_path / "figures").iterdir():
         assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100, path
     assert len([*(tmp_path / "figures").iterdir()]) == page.count("data:image/png")

@@ -50,9 +50,9 @@ def report(study: Study, results: Path = FOLDER, folder: Path = Path("experiment
     page = Environment(
         loader=PackageLoader("ladder", "ablation"), autoescape=select_autoescape(default=True)
     ).get_template("report.html.j2")
-    (folder / "report.html").write_text(
-        page.render(study=study, sections=sections, pictures=pictures) + "\n"
-    )
+    known = {"evaluated": sum(cell.run is not None for cell in cells), "cells": len(cells)}
+    html = page.render(study=study, sections=sections, pictures=pictures, **known)
+    (folder / "report.html").write_text(html + "\n")
     return folder / "report.html"
 
 

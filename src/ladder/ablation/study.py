@@ -18,6 +18,7 @@ from ladder.ablation.runs import Run
 from ladder.overlay import build, read_file
 
 FOLDER = Path("experiments/results/ablation")
+NOT_RUN = "no results: not run, or killed"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Cell:
         elif Path(f"{base}.json").is_file():
             run = Run.read(arm, seed, folder)
         else:
-            error = f"{base}.json is not there: the cell was not run, or was killed"
+            error = NOT_RUN
         return cls(
             arm,
             seed,

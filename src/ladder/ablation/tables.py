@@ -147,11 +147,13 @@ def caught_by_kind(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def failures(cells: Sequence[Cell]) -> pd.DataFrame:
-    """A row for each cell without scores, with the end of its error."""
-    rows = [
-        {"arm": cell.arm, "seed": cell.seed, "error": cell.error} for cell in cells if cell.error
-    ]
-    return pd.DataFrame(rows, columns=["arm", "seed", "error"])
+    """A row for each arm and each error that left cells without scores, with its end."""
+    rows = pd.DataFrame(
+        [(cell.arm, str(cell.seed), cell.error) for cell in cells if cell.error],
+        columns=["arm", "seeds", "error"],
+    )
+    seeds = rows.groupby(["arm", "error"], sort=False)["seeds"].agg(", ".join)
+    return seeds.reset_index()[["arm", "seeds", "error"]]
 
 
 def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
