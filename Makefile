@@ -29,6 +29,7 @@ setup: .venv/ready  ## install what is needed into .venv
 
 repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
 	$(BIN)/dvc repro
+	@echo "scores: experiments/results/ladder-0.json   pictures: experiments/pictures/ladder-0/"
 
 # DVC runs one stage after the other, so it is called for each cell; what all share is there before.
 ablations: setup  ## every arm with every seed (experiments/params.yaml), JOBS at once, and the report
