@@ -97,7 +97,8 @@ def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
     assert ladder(place, "report") == "experiments/report/report.html\n"
     page = (place / "experiments/report/report.html").read_text()
     assert "a layer is 0 .. 12" in page
-    assert "ladder-3.json is not there" in page
+    assert "1 of these 4 cells have scores" in page
+    assert "<td>3, 4</td><td>no results: not run, or killed</td>" in page
 
 
 def intervals(metrics: dict, path: str = "") -> list[tuple[str, dict]]:

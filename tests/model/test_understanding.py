@@ -136,7 +136,7 @@ def runs(understanding):
 
         return hook
 
-    layers = understanding.mllm.model.language_model.layers
+    layers = language_model(understanding.mllm).layers
     hooks = [layer.register_forward_hook(watch(index)) for index, layer in enumerate(layers)]
     yield seen
     for hook in hooks:
