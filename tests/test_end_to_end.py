@@ -98,7 +98,7 @@ def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
     page = (place / "experiments/report/report.html").read_text()
     assert "a layer is 0 .. 12" in page
     assert "1 of these 4 cells have scores" in page
-    assert "<td>3, 4</td><td>no results: not run, or killed</td>" in page
+    assert "<td>ladder</td><td>3</td><td>no results: not run, or killed</td>" in page
 
 
 def intervals(metrics: dict, path: str = "") -> list[tuple[str, dict]]:
