@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ladder.ablation.study import FOLDER, Study, read_cells
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 FOUNDATIONS = {
@@ -44,3 +46,27 @@ def test_a_row_says_what_the_results_say(file: str, name: str, path: tuple[str, 
     digits = len(row[1].split()[0].partition(".")[2])
     mean, low, high = (f"{found[key]:.{digits}f}" for key in ("mean", "low", "high"))
     assert row[1] == f"{mean} [{low}, {high}]"
+
+
+ARM = re.compile(r"^\| `(\w+)`[^|]*\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("arm", [row[1] for row in ARM.finditer(README)])
+def test_an_arm_differs_from_the_control_as_the_report_says(arm: str):
+    """Bold where the report calls it better or worse."""
+    verdicts = json.loads((ROOT / "experiments/report/verdicts.json").read_text())
+    row = next(row for row in ARM.finditer(README) if row[1] == arm)
+    metrics = ("edit.exact", "edit.kept", "geneval_toy")
+    for metric, said in zip(metrics, row.groups()[1:], strict=True):
+        found = verdicts[metric][arm]
+        mean, low, high = (100 * found[f"difference{end}"] for end in ("", "_low", "_high"))
+        mean = f"{mean:+.1f}" if mean else "0.0"
+        told = f"**{mean}**" if found["verdict"] in ("better", "worse") else mean
+        assert said == f"{told} [{low:.1f}, {high:.1f}]", metric
+
+
+def test_as_many_cells_as_said_have_scores():
+    cells = read_cells(Study.read(ROOT / "experiments/params.yaml"), ROOT / FOLDER)
+    scored = sum(cell.run is not None for cell in cells)
+    assert f"**{scored} of its {len(cells)} cells have been run so far**" in README
+    assert ARM.search(README)
