@@ -7,9 +7,11 @@ import json
 import multiprocessing
 import random
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from dvclive import Live
 from lightning.pytorch import Trainer
 from tests.training import ranks
 from tests.training.running import (
@@ -27,9 +29,16 @@ from tests.training.running import (
 )
 
 from ladder.model.ladder import Ladder
+from ladder.training.checkpoints import Checkpoints
 from ladder.training.module import LadderModule
 from ladder.training.monitor import DivergedError
 from ladder.training.stages import run_stage
+
+
+def logged(folder: Path) -> dict[str, str]:
+    """What DVCLive left of a stage, by the names of its files."""
+    files = [*folder.glob("dvclive/plots/metrics/*"), folder / "dvclive/metrics.json"]
+    return {file.name: file.read_text() for file in files}
 
 
 @pytest.mark.parametrize("step", [3, 5, 9])
@@ -50,6 +59,7 @@ def test_an_interrupted_stage_goes_on_bit_for_bit(short, encoded, tmp_path, monk
     parts = train(config, encoded, tmp_path / "parts")
     assert equal(weights(whole / "ladder"), weights(parts / "ladder"))
     assert [curve(whole, name) for name in CURVES] == [curve(parts, name) for name in CURVES]
+    assert logged(whole) == logged(parts)
     assert events(whole) == events(parts)
     assert [event["step"] for event in events(whole)] == [8]
     assert not (parts / "last.ckpt").exists()
@@ -64,9 +74,38 @@ def test_a_stage_interrupted_after_its_last_step_only_saves(short, encoded, tmp_
         with pytest.raises(ZeroDivisionError):
             train(config, encoded, tmp_path / "parts")
     losses(monkeypatch, outage(8))
-    assert equal(
-        weights(whole / "ladder"), weights(train(config, encoded, tmp_path / "parts") / "ladder")
-    )
+    parts = train(config, encoded, tmp_path / "parts")
+    assert equal(weights(whole / "ladder"), weights(parts / "ladder"))
+    assert logged(whole) == logged(parts)
+
+
+@pytest.mark.parametrize("killed", ["at a checkpoint", "in the summary"])
+def test_what_is_logged_is_whole_wherever_a_stage_ends(
+    short, encoded, tmp_path, monkeypatch, killed
+):
+    """Killed right after its last checkpoint, or while it writes its last file."""
+    config = with_stage(short, "ti2i", steps=8)
+    whole = train(config, encoded, tmp_path / "whole")
+
+    def write(self: Checkpoints, trainer: Trainer) -> None:
+        written(self, trainer)
+        if trainer.global_step == 8:
+            raise ConnectionError
+
+    def summarise(live: Live) -> None:
+        Path(live.metrics_file).write_text('{"lo')
+        raise ConnectionError
+
+    run_stage(config, "t2i", encoded, tmp_path / "parts")
+    written = Checkpoints.write
+    with monkeypatch.context() as patch:
+        if killed == "at a checkpoint":
+            patch.setattr(Checkpoints, "write", write)
+        else:
+            patch.setattr(Live, "make_summary", summarise)
+        with pytest.raises(ConnectionError):
+            train(config, encoded, tmp_path / "parts")
+    assert logged(whole) == logged(train(config, encoded, tmp_path / "parts"))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(short, encoded, tmp_path, monkeypatch):

@@ -44,11 +44,20 @@ class StepLogger(DVCLiveLogger):
         step: int | None = None,
         sync: bool | None = None,
     ) -> None:
-        """Append a row to the curve of each metric, but for Lightning's count of epochs."""
+        """Append a row to the curve of each metric."""
         self.experiment.step = step
         for name, value in metrics.items():
-            if name != "epoch":
-                self.experiment.log_metric(name, value)
+            self.experiment.log_metric(name, value)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the last row of each curve to metrics.json, whichever run has logged it."""
+        summary = {"step": 0}
+        for curve in sorted(Path(self.experiment.plots_dir).glob("metrics/*.tsv")):
+            step, value = curve.read_text().splitlines()[-1].split("\t")
+            summary |= {curve.stem: float(value), "step": max(summary["step"], int(step))}
+        self.experiment.summary = summary
+        super().finalize(status)
 
 
 def log_image(logger: Logger, name: str, step: int, image: Image.Image) -> None:
@@ -61,8 +70,11 @@ def log_image(logger: Logger, name: str, step: int, image: Image.Image) -> None:
 
 @rank_zero_only
 def cut(folder: Path, start: int) -> None:
-    """Drop the rows (step, value) of DVCLive's curves from step `start` on."""
-    for curve in folder.glob("plots/metrics/**/*.tsv"):
+    """Drop the rows (step, value) of DVCLive's curves from step `start` on, and their summary."""
+    (folder / "metrics.json").unlink(missing_ok=True)
+    for curve in folder.glob("plots/metrics/*.tsv"):
         header, *rows = curve.read_text().splitlines(keepends=True)
         kept = [row for row in rows if int(row.partition("\t")[0]) < start]
-        curve.write_text("".join([header, *kept]))
+        part = curve.with_suffix(".part")
+        part.write_text("".join([header, *kept]))
+        part.replace(curve) if kept else curve.unlink()

@@ -17,7 +17,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ladder import flow
@@ -116,9 +116,6 @@ class LadderModule(LightningModule):
         if name == "queries":
             return self.stage.query_rate
         return self.stage.generator_rate if pretrained(name) else 1.0
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        self.log("lr", optimizer.param_groups[0]["lr"])
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any) -> None:
         """The step, and the average after it; a skipped step leaves the average alone."""

@@ -102,8 +102,12 @@ class GradientMonitor(Callback):
             self.skipped += 1
             self._respond(trainer, verdict, loss, norm)
         measured = {"loss": loss, "norm": norm, "skipped": float(not verdict.take)}
+        measured["lr"] = optimizer.param_groups[0]["lr"]
         finite = {name: value for name, value in measured.items() if math.isfinite(value)}
-        pl_module.log_dict(finite)
+        # Lightning writes its rows after the checkpoint; a kill in between would lose them.
+        for logger in trainer.loggers:
+            logger.log_metrics(finite, trainer.global_step)
+        pl_module.log_dict(finite, logger=False)
         self._losses, self._keys = [], []
 
     def state_dict(self) -> dict[str, Any]:
