@@ -35,11 +35,11 @@ repro: setup  ## from raw shards to an evaluated ladder; does only what is not d
 ablations: setup  ## every arm with every seed (experiments/params.yaml), JOBS at once, and the report
 	$(BIN)/ladder power --profile ablation
 	$(BIN)/dvc repro encode
-	@mkdir -p runs/ablation
+	@mkdir -p runs/cells
 	$(BIN)/dvc stage list --names-only experiments/dvc.yaml | sed -n 's/:train/ /p' | \
-	  xargs -P $(JOBS) -L 1 sh -c 'log=runs/ablation/$${2##*@}.log; \
+	  xargs -P $(JOBS) -L 1 sh -c 'cell=train$$2 log=runs/cells/train$$2.log; \
 	    $(BIN)/dvc --wait-for-lock repro --single-item $$1:train$$2 $$1:evaluate$$2 > $$log 2>&1 \
-	    && echo "$${2##*@}: done" || echo "$${2##*@}: failed, see $$log"' -
+	    && echo "$$cell: done" || echo "$$cell: failed, see $$log"' -
 	$(BIN)/dvc repro --single-item experiments/dvc.yaml:report
 
 notebooks: setup  ## run the notebooks that aren't up to date, into experiments/report/notebooks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -34,9 +35,11 @@ def test_dvc_accepts_it_and_has_a_stage_for_each_cell():
     assert listed.returncode == 0, listed.stderr
     names = [line.partition(":")[2] for line in listed.stdout.split()]
     others = ["report", "results", *NOTEBOOKS["foreach"]]
-    assert len(names) == 2 * len(STUDY.cells()) + len(others)
+    full = len(STUDY.full_length) * len(STUDY.full_length_seeds)
+    assert len(names) == 2 * (len(STUDY.cells()) + full) + len(others)
     assert "train@ladder-1" in names
     assert "evaluate_monitor@faults_off-1" in names
+    assert "train_full@ladder-1" in names
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -57,8 +60,16 @@ def test_a_cell_names_the_parameters_its_arm_and_its_profile(name: str):
     named = set(STAGES[name]["params"])
     read = sections_read(entry(name)) - {"seed", "arm", "threads"}
     assert read - HARMLESS["finetune"] <= named | ({"sampling"} if "train" in name else set())
-    for path in ("experiments/arms/${item.arm}.yaml", "experiments/profiles/ablation.yaml"):
+    profile = "full" if name.endswith("_full") else "ablation"
+    assert f"--profile {profile} " in STAGES[name]["cmd"]
+    for path in ("experiments/arms/${item.arm}.yaml", f"experiments/profiles/{profile}.yaml"):
         assert path in STAGES[name]["deps"]
+
+
+def test_a_cell_at_full_length_differs_from_the_main_job_in_what_it_is_asked_only():
+    full, main, short = (load(profile, root=ROOT) for profile in ("full", None, "ablation"))
+    assert full.evaluation == short.evaluation
+    assert dataclasses.replace(full, evaluation=main.evaluation, threads=main.threads) == main
 
 
 def test_what_cells_leave_is_in_git_but_for_their_ladders():

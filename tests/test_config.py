@@ -230,7 +230,7 @@ def test_the_file_that_breaks_a_rule_is_named(tree: Path):
     ):
         load(arm="mine", root=tree)
     with pytest.raises(
-        ConfigError, match=r"no profile 'huge' in .*; there are: ablation, mine, paper, small"
+        ConfigError, match=r"no profile 'huge' in .*; there are: ablation, full, mine, paper"
     ):
         load("huge", root=tree)
 

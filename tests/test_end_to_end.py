@@ -69,7 +69,9 @@ def test_every_stage_runs_and_leaves_what_it_should(place: Path):
 
 @pytest.mark.slow
 def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
-    words = ["--profile", "smoke", "--arm", "last", "seed=3", "stages.ti2i.steps=0"]
+    profiles = place / "experiments/profiles"
+    shutil.copy(profiles / "smoke.yaml", profiles / "ablation.yaml")
+    words = ["--profile", "ablation", "--arm", "last", "seed=3", "stages.ti2i.steps=0"]
     for part in ("train", "evaluate"):
         ladder(place, "cell", part, *words)
     results = place / "experiments/results/ablation"
@@ -92,7 +94,7 @@ def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
     assert ended.returncode == 2
     assert "a layer is 0 .. 12" in ended.stderr
     study = {"control": "last", "arms": ["last", "ladder"], "seeds": [3, 4]}
-    study |= {"monitors": [], "monitor_seeds": []}
+    study |= {"monitors": [], "monitor_seeds": [], "full_length": [], "full_length_seeds": []}
     (place / "experiments/params.yaml").write_text(json.dumps(study))
     assert ladder(place, "report") == "experiments/report/report.html\n"
     page = (place / "experiments/report/report.html").read_text()

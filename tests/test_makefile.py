@@ -36,12 +36,12 @@ def test_a_cell_that_fails_keeps_no_other_from_running(place: Path):
     command = ["make", "-f", MAKEFILE, "--old-file=setup", "BIN=bin", "JOBS=2", "ablations"]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    said = {line for line in done.stdout.splitlines() if line.split(":")[0].endswith("-1")}
+    said = {line for line in done.stdout.splitlines() if line.startswith("train")}
     assert said == {
-        "ladder-1: done", "faults_off-1: done",
-        "last-1: failed, see runs/ablation/last-1.log",
+        "train@ladder-1: done", "train_monitor@faults_off-1: done",
+        "train@last-1: failed, see runs/cells/train@last-1.log",
     }  # fmt: skip
-    assert (place / "runs/ablation/last-1.log").read_text() == "it broke\n"
+    assert (place / "runs/cells/train@last-1.log").read_text() == "it broke\n"
     first, *cells, last = (place / "calls").read_text().splitlines()
     assert first == "repro encode"
     assert last == "repro --single-item experiments/dvc.yaml:report"

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 
 def cell(config: Config, options: argparse.Namespace) -> None:
-    """Train or evaluate one arm with one seed, as a cell of the ablations."""
+    """Train or evaluate one arm with one seed, as a cell of the study that a profile describes."""
+    if options.profile is None:
+        raise ValueError("a cell needs --profile: ablation, or full for the main job's length")
     if options.part == "train":
         from ladder.ablation.cells import train_cell
 
-        train_cell(config)
+        train_cell(config, options.profile)
     else:
         from ladder.ablation.scoring import evaluate_cell
 
-        evaluate_cell(config)
+        evaluate_cell(config, options.profile)
 
 
 def power(config: Config, options: argparse.Namespace) -> None:

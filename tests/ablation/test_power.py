@@ -9,7 +9,7 @@ import pytest
 from ladder.ablation.power import power
 from ladder.ablation.study import Study
 
-STUDY = Study("last", ("ladder", "last", "mean"), (1, 2, 3, 4, 5), (), ())
+STUDY = Study("last", ("ladder", "last", "mean"), (1, 2, 3, 4, 5), (), (), (), ())
 
 
 def test_more_prompts_and_more_seeds_find_smaller_differences(config):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ladder.ablation.figures import GAP, strip_figure
 from ladder.ablation.report import report
-from ladder.ablation.study import Cell, Study, read_cells
+from ladder.ablation.study import Cell, Study, read_cells, read_full_length
 from ladder.ablation.tables import (
     METRICS,
     PUBLISHED,
@@ -21,6 +21,7 @@ from ladder.ablation.tables import (
     caught_by_kind,
     cost,
     failures,
+    full_length,
     monitors,
     published,
     scores,
@@ -33,7 +34,10 @@ STUDY = Study(
     seeds=(1, 2, 3, 4),
     monitors=("faults_off", "faults_robust_5"),
     monitor_seeds=(1,),
+    full_length=("last", "ladder", "absent"),
+    full_length_seeds=(1,),
 )
+NO_MORE = "monitors: []\nmonitor_seeds: []\nfull_length: []\nfull_length_seeds: []"
 ASKED = ("dpg_toy", "tiif_toy.short", "tiif_toy.long")
 EFFECT = {"ladder": 0.3, "same": 0.0, "last": 0.0, "faults_off": -0.1, "faults_robust_5": 0.0}
 
@@ -90,6 +94,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             error = ["Traceback", "ValueError: a ladder longer than <the> MLLM"]
             record = {"arm": arm, "seed": seed, "part": "train", "error": error}
             (folder / f"{arm}-{seed}.failed.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of cells at full length, of which one is missing."""
+    folder = tmp_path_factory.mktemp("full")
+    for arm in ("last", "ladder"):
+        write_cell(folder, arm, 1)
     return folder
 
 
@@ -158,8 +171,19 @@ def test_the_papers_scores_stand_beside_the_toy_worlds(cells):
     assert rows.loc["ImgEdit-Bench, add", "ladder"] == "0.80"
 
 
-def test_the_report_is_one_page_that_needs_nothing_else(results, tmp_path):
-    page = report(STUDY, results, tmp_path).read_text()
+def test_cells_at_full_length_stand_beside_their_short_ones(cells, long):
+    rows = full_length(STUDY, cells, read_full_length(STUDY, long))
+    assert rows["arm"].tolist() == ["ladder", "last"] * len(METRICS)  # the better one first
+    assert set(rows["seeds"]) == {1}
+    assert set(rows["seeds of short"]) == {4}
+    score = pd.read_csv(long / "ladder-1.csv").query("metric == 'thought'")["score"].mean()
+    first = rows[rows["metric"] == "thought"].iloc[0]
+    assert first["full length [95%]"].startswith(f"{100 * score:.1f} [")
+    assert first["short [95%]"] != first["full length [95%]"]
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(results, long, tmp_path):
+    page = report(STUDY, results, tmp_path, long).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
         "figures", "report.html", "table.csv", "table.md", "verdicts.json",
     }  # fmt: skip
@@ -168,6 +192,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(results, tmp_path):
     assert "80.97" in page
     assert "<b>another\nworld</b>" in page
     assert "14 of these 22 cells have scores" in page
+    assert "Trained as long as the main job" in page
     for path in (tmp_path / "figures").iterdir():
         assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100, path
     assert len([*(tmp_path / "figures").iterdir()]) == page.count("data:image/png")
@@ -175,7 +200,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(results, tmp_path):
     assert found["thought"]["ladder"]["verdict"] == "better"
     assert "difference" not in found["thought"]["last"]
     again = tmp_path / "again"
-    report(STUDY, results, again)
+    report(STUDY, results, again, long)
     for path in tmp_path.rglob("*.*"):
         if "again" not in path.parts:
             assert path.read_bytes() == (again / path.relative_to(tmp_path)).read_bytes(), path
@@ -198,8 +223,8 @@ def test_cells_that_were_asked_other_things_are_not_compared(results, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("control: x\narms: [a]\nseeds: [1]\nmonitors: []\nmonitor_seeds: []", "one of the arms"),
-        ("control: a\narms: [a, a]\nseeds: [1]\nmonitors: []\nmonitor_seeds: []", "differ"),
+        (f"control: x\narms: [a]\nseeds: [1]\n{NO_MORE}", "one of the arms"),
+        (f"control: a\narms: [a, a]\nseeds: [1]\n{NO_MORE}", "differ"),
         ("control: a\narms: [a]\nseeds: [1]\nmonitors: []", "monitor_seeds is missing"),
         ("control: a\narms: [a]\nseed: [1]", "is missing"),
     ],

@@ -1,14 +1,15 @@
 """A cell of the ablations: one arm with one seed, trained through all stages, then evaluated.
 
-runs/ablation/<arm>-<seed>/finetune/ladder           the trained ladder
-experiments/results/ablation/<arm>-<seed>.json       scores, in the schema of the main job
-                             <arm>-<seed>.csv        the score of every prompt
-                             <arm>-<seed>.steps.csv  loss, norm, fault and skip of every step
-                             <arm>-<seed>.cost.json  seconds, memory, trained parameters
-                             <arm>-<seed>.png        a row of pictures, to lay beside others
-                             <arm>-<seed>.failed.json  if it failed: where, and the error's end
+runs/<study>/<arm>-<seed>/finetune/ladder           the trained ladder
+experiments/results/<study>/<arm>-<seed>.json       scores, in the schema of the main job
+                            <arm>-<seed>.csv        the score of every prompt
+                            <arm>-<seed>.steps.csv  loss, norm, fault and skip of every step
+                            <arm>-<seed>.cost.json  seconds, memory, trained parameters
+                            <arm>-<seed>.png        a row of pictures, to lay beside others
+                            <arm>-<seed>.failed.json  if it failed: where, and the error's end
 
-Data, encodings and foundations are those of the main job.
+A study is named after its profile: `ablation` is short, `full` as long as the main job. Data,
+encodings and foundations are those of the main job.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ from ladder.evaluation.provenance import Cost
 from ladder.model.ladder import Ladder
 from ladder.training.stages import STAGES, run_stage
 
-STUDY = "ablation"
-"""The folder, in runs, results and pictures, that keeps cells apart from the main job."""
 SHOWN_LINES = 20
 """Lines of an error that are kept."""
 
 
 def train_cell(
     config: Config,
+    study: str,
     encoded: Path = Path("data/encoded"),
     runs: Path = Path("runs"),
     experiments: Path = Path("experiments"),
 ) -> Path:
     """Train all stages of a cell; returns the folder of its ladder."""
-    folder, note = runs / STUDY / f"{config.arm}-{config.seed}", note_of(config, experiments)
+    note = note_of(config, study, experiments)
+    folder = runs / study / note.stem
     note.parent.mkdir(parents=True, exist_ok=True)
     with failure_noted(config, "train", note):
         cost = Cost()
         for stage in STAGES:
             with cost.of(stage):
-                run_stage(config, stage, encoded, runs / STUDY)
+                run_stage(config, stage, encoded, runs / study)
         ladder = Ladder.from_pretrained(folder / "finetune/ladder")
         spent = cost.as_json() | size_of(ladder)
         note.with_suffix(".cost.json").write_text(json.dumps(spent, indent=1) + "\n")
@@ -58,9 +59,9 @@ def train_cell(
     return folder / "finetune/ladder"
 
 
-def note_of(config: Config, experiments: Path) -> Path:
+def note_of(config: Config, study: str, experiments: Path) -> Path:
     """The file of a cell's results."""
-    return experiments / "results" / STUDY / f"{config.arm}-{config.seed}.json"
+    return experiments / "results" / study / f"{config.arm}-{config.seed}.json"
 
 
 @contextmanager

@@ -20,26 +20,38 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from ladder.ablation import figures, tables
-from ladder.ablation.study import FOLDER, Cell, Study, read_cells
+from ladder.ablation.study import (
+    FOLDER,
+    FULL_LENGTH,
+    Cell,
+    Study,
+    read_cells,
+    read_full_length,
+)
 
 CURVES = ("ladder", "last")
 ANOTHER_WORLD = "The paper's scores, and those of the same scorers in another world"
 DPI = 110
 
 
-def report(study: Study, results: Path = FOLDER, folder: Path = Path("experiments/report")) -> Path:
+def report(
+    study: Study,
+    results: Path = FOLDER,
+    folder: Path = Path("experiments/report"),
+    full_length: Path = FULL_LENGTH,
+) -> Path:
     """Write the report of a study into `folder`; returns the HTML page.
 
     Raises ValueError if no cell has any scores, or if cells were not asked the same.
     """
-    cells = read_cells(study, results)
+    cells, full = read_cells(study, results), read_full_length(study, full_length)
     table = tables.scores(study, cells)
     if table.empty:
         raise ValueError(f"a report needs at least one evaluated cell in {results}, got none")
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "table.csv", index=False, float_format="%.5f", lineterminator="\n")
     (folder / "verdicts.json").write_text(json.dumps(verdicts_of(table), indent=1) + "\n")
-    sections = dict(sections_of(study, cells, table))
+    sections = dict(sections_of(study, cells, full, table))
     pictures = {}
     for name, (title, figure) in figures_of(study, cells, table).items():
         path = folder / "figures" / f"{name}.png"
@@ -66,7 +78,7 @@ def verdicts_of(table: pd.DataFrame) -> dict[str, dict[str, dict]]:
 
 
 def sections_of(
-    study: Study, cells: list[Cell], table: pd.DataFrame
+    study: Study, cells: list[Cell], full: list[Cell], table: pd.DataFrame
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Titles and tables for people, in their order; empty ones are left out."""
     for metric in tables.METRICS:
@@ -74,6 +86,7 @@ def sections_of(
     shown = [*dict.fromkeys((*CURVES, study.control))]
     yield ANOTHER_WORLD, tables.published(cells, shown)
     for title, rows in (
+        ("Trained as long as the main job", tables.full_length(study, cells, full)),
         ("Cost of an arm", tables.cost(study, cells)),
         ("Monitors under faults", tables.monitors(study, cells)),
         ("Share of each kind of fault that was caught", tables.caught_by_kind(study, cells)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ladder.ablation.cells import STUDY, failure_noted, note_of
+from ladder.ablation.cells import failure_noted, note_of
 from ladder.config import Config
 from ladder.evaluation.parts import STRIP
 from ladder.evaluation.run import evaluate
@@ -13,13 +13,14 @@ from ladder.evaluation.run import evaluate
 
 def evaluate_cell(
     config: Config,
+    study: str,
     runs: Path = Path("runs"),
     curated: Path = Path("data/curated"),
     experiments: Path = Path("experiments"),
 ) -> Path:
     """Score the ladder of a cell; returns the file with the results."""
-    with failure_noted(config, "evaluate", note_of(config, experiments)):
-        path = evaluate(config, runs, curated, experiments, STUDY)
-        strip = experiments / "pictures" / STUDY / path.stem / STRIP
+    with failure_noted(config, "evaluate", note_of(config, study, experiments)):
+        path = evaluate(config, runs, curated, experiments, study)
+        strip = experiments / "pictures" / study / path.stem / STRIP
         shutil.copy(strip, path.with_suffix(".png"))
         return path

@@ -18,12 +18,15 @@ from ladder.ablation.runs import Run
 from ladder.overlay import build, read_file
 
 FOLDER = Path("experiments/results/ablation")
+FULL_LENGTH = Path("experiments/results/full")
+"""Where the results of cells lie, and of those that are trained as long as the main job."""
 NOT_RUN = "no results: not run, or killed"
 
 
 @dataclass(frozen=True)
 class Study:
-    """The cells: every arm with every seed, and every monitor with every one of its seeds."""
+    """The cells: every arm with every seed, and every monitor with every one of its seeds; and
+    some that are trained at full length."""
 
     control: str
     """The arm that the others are compared with."""
@@ -32,9 +35,13 @@ class Study:
     monitors: tuple[str, ...]
     """Arms in whose training faults are put."""
     monitor_seeds: tuple[int, ...]
+    full_length: tuple[str, ...]
+    """Arms that are trained as long as the main job, too."""
+    full_length_seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for name in ("arms", "seeds", "monitors", "monitor_seeds"):
+        for name in ("arms", "seeds", "monitors", "monitor_seeds", "full_length",
+                     "full_length_seeds"):  # fmt: skip
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must differ from each other, got {values}")
@@ -101,6 +108,15 @@ def _read_steps(path: Path) -> pd.DataFrame:
 def read_cells(study: Study, folder: Path = FOLDER) -> list[Cell]:
     """Every cell of the study, in its order."""
     return [Cell.read(arm, seed, folder) for arm, seed in study.cells()]
+
+
+def read_full_length(study: Study, folder: Path = FULL_LENGTH) -> list[Cell]:
+    """Every cell that is trained at full length."""
+    return [
+        Cell.read(arm, seed, folder)
+        for arm in study.full_length
+        for seed in study.full_length_seeds
+    ]
 
 
 def runs_of(cells: Sequence[Cell], arm: str) -> list[Run]:

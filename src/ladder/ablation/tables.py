@@ -69,6 +69,23 @@ def differences(study: Study, cells: Sequence[Cell], metric: str) -> dict[str, D
     return found
 
 
+def full_length(study: Study, cells: Sequence[Cell], full: Sequence[Cell]) -> pd.DataFrame:
+    """Arms trained at full length beside their short cells: a row for each metric and arm, the best
+    at full length first, in points of 100."""
+    rows = []
+    for metric in METRICS:
+        known = [arm for arm in study.full_length if runs_of(full, arm) and runs_of(cells, arm)]
+        means = {arm: arm_mean(runs_of(full, arm), metric) for arm in known}
+        for arm in sorted(known, key=lambda arm: -means[arm].mean):
+            long, short = means[arm], arm_mean(runs_of(cells, arm), metric)
+            rows.append({"metric": metric, "arm": arm,
+                         "full length [95%]": _points(long.mean, long.low, long.high),
+                         "seeds": len(runs_of(full, arm)),
+                         "short [95%]": _points(short.mean, short.low, short.high),
+                         "seeds of short": len(runs_of(cells, arm))})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def published(cells: Sequence[Cell], arms: Sequence[str]) -> pd.DataFrame:
     """The paper's scores, and beside them those of the same scorers in the toy world: a row a
     benchmark, then one for each type of edit; a column for each of `arms` that has runs."""
