@@ -31,7 +31,7 @@ REMEMBER = """(link) => {
 }"""
 """Puts the settings into the address bar, and returns the whole link."""
 WORDS = {
-    "generate": ("Prompt", "a red star and a blue circle", "Draw"),
+    "generate": ("Prompt", "a red star left of a blue circle", "Draw"),
     "edit": ("Instruction", "remove the star", "Draw"),
     "ask": ("Question", "what color is the star?", "Ask"),
 }

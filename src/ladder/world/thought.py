@@ -64,7 +64,7 @@ def shape_fact(rng: np.random.Generator, scene: Scene) -> Caption:
 
 
 def arithmetic(rng: np.random.Generator, scene: Scene) -> Caption:
-    """`one more star than two`: the count is the result of a small sum."""
+    """`one more stars than two`: the count is the result of a small sum."""
     shape, count = scene.things[0].shape, len(scene.things)
     plural = noun(Clause(shape, 2)).split(" ", 1)[1]
     step = int(rng.integers(1, 3))
