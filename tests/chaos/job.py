@@ -8,6 +8,7 @@ first, unless it persists, and then the same command runs.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import multiprocessing
 import os
 import re
@@ -45,6 +46,8 @@ stages:
 monitor: {warmup: 2}
 sampling: {steps: 1, batch: 4}
 """
+YEAR = 365 * 24 * 3600.0
+"""In seconds."""
 TIMED = re.compile(r"tensorboard|events\.out|/samples/")
 """What holds times of day, or pictures that only show progress; nothing depends on it."""
 
@@ -75,16 +78,23 @@ def prepare(place: Path) -> None:
 
 
 def run(
-    place: Path, stage: str, during: Callable[[int], None] = lambda pid: None, limit: int = 0
+    place: Path,
+    stage: str,
+    during: Callable[[int], None] = lambda pid: None,
+    limit: int = 0,
+    unsteady: bool = False,
 ) -> Ending:
     """Run a stage in `place`; `during` gets the id of its process once it has begun.
 
-    `limit` is the largest file, in bytes, that the stage may write; 0 is none.
+    `limit` is the largest file, in bytes, that the stage may write; 0 is none. With an `unsteady`
+    clock every other look at it says that it is a year ago.
     """
     words = [*PIPELINE[stage]["cmd"].split()[1:], "--profile", "tiny"]
     log = Path(tempfile.mkstemp(".log")[1])
     begin, started = SERVER.Pipe()
-    process = SERVER.Process(target=_work, args=(str(place), words, str(log), limit, started))
+    process = SERVER.Process(
+        target=_work, args=(str(place), words, str(log), limit, unsteady, started)
+    )
     process.start()
     begin.recv()
     began = time.monotonic()
@@ -95,7 +105,7 @@ def run(
     return ended
 
 
-def _work(place: str, words: list[str], log: str, limit: int, started) -> None:
+def _work(place: str, words: list[str], log: str, limit: int, unsteady: bool, started) -> None:
     """Within the new process: the command, with what it says in a file."""
     os.chdir(place)
     output = os.open(log, os.O_WRONLY)
@@ -104,6 +114,9 @@ def _work(place: str, words: list[str], log: str, limit: int, started) -> None:
     if limit:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if unsteady:
+        steady, looks = time.time, itertools.count()
+        time.time = lambda: steady() - YEAR * (next(looks) % 2)
     from ladder import cli
 
     started.send(True)
@@ -134,6 +147,13 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def set_clock_back(place: Path, seconds: float) -> None:
+    """As if the clock had been set back: all that was written so far is of the future."""
+    for path in place.rglob("*"):
+        written = path.stat().st_mtime + seconds
+        os.utime(path, (written, written))
 
 
 def forget(place: Path, stage: str) -> None:

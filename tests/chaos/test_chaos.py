@@ -17,7 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.chaos.job import STAGES, Ending, forget, prepare, remove, repeat, results, run
+from tests.chaos.job import (
+    STAGES,
+    YEAR,
+    Ending,
+    forget,
+    prepare,
+    remove,
+    repeat,
+    results,
+    run,
+    set_clock_back,
+)
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
@@ -99,6 +110,16 @@ def test_interrupted_by_the_keyboard(stage: str, place: Path, whole: Undisturbed
     assert ended.code in (0, 130), ended
     if ended.code:
         assert ended.said.rstrip().splitlines()[-1].endswith(": interrupted")
+    require_same(place, stage, whole, ended)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_clock_changes(stage: str, place: Path, whole: Undisturbed):
+    """While the stage runs, and once more before it is run again."""
+    forget(place, stage)
+    killed = after(whole.seconds[stage] / 2, signal.SIGKILL)
+    ended = run(place, stage, killed, unsteady=True)
+    set_clock_back(place, YEAR)
     require_same(place, stage, whole, ended)
 
 
