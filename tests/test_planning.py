@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -50,6 +51,14 @@ def test_what_cannot_fit_is_refused_with_a_way_out(paper):
     assert any(line.startswith("t2i") and "GPU-hours" in line for line in lines)
     with pytest.raises(ValueError, match=r"t2i needs \d+ GiB a GPU, .* lower stages\.t2i\.batch"):
         plan(paper, 60, **GPU | {"memory": 24.0})
+    whole = dataclasses.replace(paper.cluster, checkpointing="none")
+    with pytest.raises(ValueError, match=r"or set cluster\.checkpointing to generator"):
+        plan(dataclasses.replace(paper, cluster=whole), 60, **GPU)
+
+
+def test_the_models_of_the_paper_are_pinned_to_commits(paper):
+    for source in (paper.foundations.mllm, paper.foundations.generator):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", source)
 
 
 def test_models_that_are_neither_here_nor_known_are_named(paper):

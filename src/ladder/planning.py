@@ -217,11 +217,11 @@ def plan(
     kept = {flag: models.activations(flag) for flag in (False, True)}
     fixed = 2 * (parts.frozen + parts.trained) + (4 + 4 + ADAMW) * parts.trained
     costs = {flag: flops(models, caption, flag) for flag in (False, True)}
+    flag = config.cluster.checkpointing != "none"
     for name in ("t2i", "ti2i", "finetune"):
         stage: Stage = getattr(config.stages, name)
         samples = stage.batch // stage.accumulate * stage.noises
         needs = {flag: (fixed + samples * kept[flag]) / GIB for flag in kept}
-        flag = needs[False] > HEADROOM * memory
         step = stage.batch * (
             costs[flag].prompt + costs[flag].queries + stage.noises * costs[flag].generator
         )
@@ -231,10 +231,11 @@ def plan(
             f"({needs[True]:.0f} checkpointed), {stage.steps} steps: {hours * devices:.0f} "
             f"GPU-hours on {devices} GPUs{', checkpointed' if flag else ''}"
         )
-        if needs[True] > HEADROOM * memory:
+        if needs[flag] > HEADROOM * memory:
             raise ValueError(
-                f"{name} needs {needs[True]:.0f} GiB a GPU, of {memory:g} there are "
+                f"{name} needs {needs[flag]:.0f} GiB a GPU, of {memory:g} there are "
                 f"{HEADROOM * memory:.0f} to use: lower stages.{name}.batch or raise accumulate"
+                f"{'' if flag else ', or set cluster.checkpointing to generator'}"
             )
     cost = costs[False]
     lines.append(

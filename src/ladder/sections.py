@@ -44,6 +44,9 @@ class Cluster:
     readings: str | None
     """A folder in which keys and values of every prompt that was read are kept, so that it is read
     once and not at each step; null: nothing is kept."""
+    checkpointing: Literal["none", "generator", "all"]
+    """Whose activations are computed anew in the backward pass, to save memory: the generator's
+    blocks, or the queries' layers too."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "devices", "nodes")

@@ -54,6 +54,29 @@ def test_it_learns_a_batch_and_leaves_the_mllm_alone(pipeline, kind, config, tmp
     assert all(torch.equal(saved[name], value) for name, value in own.items())
 
 
+def test_queries_run_anew_in_the_backward_pass_have_the_same_gradient(pipeline, kind):
+    """And keep less for it."""
+    ladder = pipeline.ladder
+    prompts = ladder.understanding.prepare(TEXTS, [[], [] if kind == BLIND else [tiny_picture(0)]])
+    gradients, kept = [], []
+    for checkpointing in (False, True):
+        ladder.understanding.checkpointing = checkpointing
+        sizes: list[int] = []
+
+        def pack(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            conditions = ladder.conditions(prompts)
+        gradients.append(torch.autograd.grad(conditions.square().sum(), ladder.queries)[0])
+        kept.append(sum(sizes))
+    ladder.understanding.checkpointing = False
+    assert gradients[0].abs().max() > 0
+    assert torch.equal(*gradients)
+    assert kept[1] < kept[0] / 2
+
+
 def test_it_draws_and_edits_what_it_can_see(pipeline, kind):
     (drawn,) = pipeline("two pink hearts", num_inference_steps=2).images
     assert drawn.size == (SIDE, SIDE)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests.training import ranks
 from tests.training.running import WATCHFUL, curve, equal, events, with_stage
 
-from ladder.config import Cluster, Config, load
+from ladder.config import Config, load
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def run(config: Config, encoded: Path, runs: Path, processes: int, **changes) ->
     """Train t2i in so many processes; their exit status."""
     runs.mkdir(exist_ok=True)
     strategy = "ddp" if processes > 1 else "auto"
-    cluster = Cluster(strategy=strategy, devices=processes, nodes=1, workers=0, readings=None)
+    cluster = dataclasses.replace(config.cluster, strategy=strategy, devices=processes)
     plan = {"faults": {}, "outage": None, "alike": False} | changes
     plan |= {"config": dataclasses.replace(config, cluster=cluster).as_dict()}
     plan |= {"encoded": str(encoded), "runs": str(runs)}

@@ -77,6 +77,14 @@ def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
         assert {value.dtype for value in ladder.trainable_parameters()} == {torch.float32}
 
 
+def test_checkpointing_changes_nothing(short, encoded, tmp_path):
+    for name in ("none", "all"):
+        cluster = dataclasses.replace(short.cluster, checkpointing=name)
+        train(dataclasses.replace(short, cluster=cluster), encoded, tmp_path / name)
+    none, every = (tmp_path / name / "ladder-0/ti2i/ladder" for name in ("none", "all"))
+    assert equal(weights(none), weights(every))
+
+
 def test_readings_that_are_kept_change_nothing_but_rounding(short, encoded, tmp_path):
     folder = tmp_path / "readings"
     keeping = dataclasses.replace(

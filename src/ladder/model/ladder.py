@@ -168,13 +168,16 @@ class Ladder(ModelMixin):
         """Add what was learnt so to the generator's weights: it is a stock Sana again."""
         merge_lora(self.generator)
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute the generator's blocks in the backward pass: less memory, more time."""
+    def enable_gradient_checkpointing(self, queries: bool = False) -> None:
+        """Recompute the generator's blocks in the backward pass, and with `queries` the layers that
+        these run through: less memory, more time."""
         self.generator.enable_gradient_checkpointing()
+        self.understanding.checkpointing = queries
 
     def disable_gradient_checkpointing(self) -> None:
         """Keep all activations again."""
         self.generator.disable_gradient_checkpointing()
+        self.understanding.checkpointing = False
 
     def named_trainables(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and values of all that is trained: everything but the MLLM."""

@@ -10,8 +10,10 @@ R all tokens so far.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, PreTrainedModel, TextIteratorStreamer
 from transformers.masking_utils import create_causal_mask
 
@@ -53,6 +56,8 @@ class Understanding(nn.Module):
         self.reference = reference
         self.readings: Path | None = None
         """A folder in which what was read for rungs is kept; None: each prompt is read anew."""
+        self.checkpointing = False
+        """Whether the backward pass through the queries' layers runs these anew, to save memory."""
         self._attention = mllm.config._attn_implementation
 
     @classmethod
@@ -221,7 +226,8 @@ class Understanding(nn.Module):
     ) -> dict[Layer, Float[Tensor, "B S D"]]:
         """The states after the layers `keep` of S tokens that follow those in the cache.
 
-        The first `layers` layers run; the cache grows by the S tokens, to R.
+        The first `layers` layers run; the cache grows by the S tokens, to R, but for a pass that is
+        to be run anew in the backward pass.
         """
         model, states = language_model(self.mllm), entering.states
         turned = rotary(self.mllm, states, positions)
@@ -230,9 +236,11 @@ class Understanding(nn.Module):
         )
         kept = {0: states} if 0 in keep else {}
         for index, layer in enumerate(model.layers[:layers], start=1):
-            states = layer(
-                states, attention_mask=attention, position_embeddings=turned, cache=cache
-            )
+            run = partial(layer, attention_mask=attention, position_embeddings=turned)
+            if self.checkpointing and states.requires_grad:
+                states = checkpoint(beside, run, states, cache, use_reentrant=False)
+            else:
+                states = run(states, cache=cache)
             if index <= len(entering.deeper):
                 states = states + entering.deeper[index - 1]
             if index in keep:
@@ -274,3 +282,11 @@ class Understanding(nn.Module):
             # transformers leaves the positions of its last call on the model; ours is stateless.
             if sees(self.mllm):
                 self.mllm.model.rope_deltas = None
+
+
+def beside(run: Callable[..., Tensor], states: Tensor, cache: DynamicCache) -> Tensor:
+    """What a layer makes of `states` after those in `cache`, which stays as it is: run twice, the
+    layer finds the same."""
+    own = copy.copy(cache)
+    own.layers = [copy.copy(layer) for layer in cache.layers]
+    return run(states, cache=own)

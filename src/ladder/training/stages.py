@@ -86,6 +86,8 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     prepare, cluster = ladder.understanding.prepare, config.cluster
     if cluster.readings is not None:
         ladder.understanding.readings = Path(cluster.readings)
+    if cluster.checkpointing != "none":
+        ladder.enable_gradient_checkpointing(queries=cluster.checkpointing == "all")
     data = LadderData(
         encoded, stage, chosen, config.dropping, config.seed, prepare, cluster.workers
     )
