@@ -25,6 +25,9 @@ class Stage:
     """Micro-batches a step; divides `batch`."""
     mixture: dict[str, float]
     """Share of each data set in a batch; they add up to 1."""
+    template_captions: bool
+    """Whether captions in the words of GenEval's prompts, or of its toy's, are drawn; if not, then
+    only for samples that have no other."""
     noises: int
     """Noises and times drawn for each prompt of a batch; the MLLM reads it only once."""
     lr: float

@@ -236,6 +236,27 @@ def test_sets_with_latents_of_different_shapes_do_not_mix(
         Mixture(sets, NEVER)
 
 
+def test_captions_that_teach_to_the_test_can_be_left_out(
+    tmp_path, picture, autoencoder, write_curated
+):
+    """GenEval's and its toy's; a sample that has no other keeps them."""
+    told = {
+        "a": ("a photo of a dog", "a red star", "a red star at the top, on a mint background"),
+        "b": ("two red stars", "a photo of two dogs"),
+    }
+    samples = [
+        Sample(key, texts, picture(n, (32, 32))) for n, (key, texts) in enumerate(told.items())
+    ]
+    write_curated(tmp_path / "c", {"t2i": {"train": samples, "evaluation": []}})
+    encode(tmp_path / "c", tmp_path / "e", autoencoder)
+    sets = {"t2i": load_from_disk(tmp_path / "e/t2i/train")}
+    for templates in (True, False):
+        mixture, seen = Mixture(sets, NEVER, templates), {"a": set(), "b": set()}
+        for item in mixture.__getitems__([Draw("t2i", n % 2, (n,)) for n in range(80)]):
+            seen[item.key.rpartition("/")[2]].add(item.conditions.caption)
+        assert seen == {"a": {*told["a"][0 if templates else 2 :]}, "b": {*told["b"]}}
+
+
 def test_a_batch_of_64_edits_takes_less_than_25_ms(
     tmp_path, picture, write_curated, autoencoder, slowness
 ):
