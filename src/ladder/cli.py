@@ -117,13 +117,10 @@ def foundations(config: Config, options: argparse.Namespace) -> None:
 
 def encode(config: Config, options: argparse.Namespace) -> None:
     """Encode the curated pictures once into latents, in data/encoded."""
-    from diffusers import AutoencoderDC
-
     from ladder.data.encode import encode
-    from ladder.model.generator import load_part
+    from ladder.latents import load_autoencoder
 
-    autoencoder = load_part(AutoencoderDC, config.foundations.generator, "vae")
-    encode(CURATED, ENCODED, autoencoder)
+    encode(CURATED, ENCODED, load_autoencoder(config.foundations.generator))
 
 
 def train(config: Config, options: argparse.Namespace) -> None:

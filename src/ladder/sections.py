@@ -146,7 +146,7 @@ class Foundations:
     mllm_base: str
     """The toy MLLM before its tuning: a folder."""
     generator: str
-    """Sana with its autoencoder in the layout of diffusers: a folder or a hub id."""
+    """Sana, PixArt or Stable Diffusion in the layout of diffusers: a folder or a hub id."""
     generator_base: str
     """The toy Sana before its tuning, without autoencoder: a folder."""
     dtype: Dtype

@@ -159,9 +159,7 @@ def open_ladder(folder: Path | None) -> LadderPipeline:
     Raises FileNotFoundError where there is no such folder, and ValueError for one whose files
     aren't those of a ladder, or whose weights aren't all there, all expected and all finite.
     """
-    from diffusers import AutoencoderDC
-
-    from ladder.model.generator import load_part
+    from ladder.latents import load_autoencoder
     from ladder.pipeline import SHIPPED, LadderPipeline
 
     folder = folder or SHIPPED
@@ -170,7 +168,7 @@ def open_ladder(folder: Path | None) -> LadderPipeline:
     quiet()
     with reading(folder, "a ladder"):
         # A pipeline would fill in weights that its autoencoder lacks, and forget those left over.
-        autoencoder = load_part(AutoencoderDC, folder, "vae")
+        autoencoder = load_autoencoder(folder)
         pipeline = LadderPipeline.from_pretrained(folder, vae=autoencoder)
     require_finite({"ladder": pipeline.ladder, "vae": autoencoder}, folder)
     return pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,8 @@ def test_the_stage_encodes_at_the_size_of_the_generator(tmp_path, curated, autoe
     autoencoder.save_pretrained(folder / "vae")
     small = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 8}
     SanaTransformer2DModel(sample_size=6, **small).save_pretrained(folder / "transformer")
+    index = {"transformer": ["diffusers", "SanaTransformer2DModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
     foundations = dataclasses.replace(config.foundations, generator=str(folder))
     main(dataclasses.replace(config, foundations=foundations), curated, tmp_path / "out")
     row = load_from_disk(tmp_path / "out/ti2i/train")[0]

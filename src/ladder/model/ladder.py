@@ -16,19 +16,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import ModelMixin, SanaTransformer2DModel
+from diffusers import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ladder import config
+from ladder.model import generators
 from ladder.model.connector import Connector, ConnectorPerRung
-from ladder.model.generator import add_lora, attach_rungs, load_part, merge_lora
+from ladder.model.generator import add_lora, attach_rungs, load_generator, merge_lora
 from ladder.model.prompts import Prompts
 from ladder.model.reference import Reference
 from ladder.model.rungs import Mixture, Taps, layer_indices
 from ladder.model.understanding import Understanding
+from ladder.pretrained import generator_folder
 
 CONFIG = "config.json"
 WEIGHTS = "ladder.safetensors"
@@ -45,7 +47,7 @@ class Ladder(ModelMixin):
     def __init__(
         self,
         understanding: Understanding,
-        generator: SanaTransformer2DModel,
+        generator: generators.Generator,
         taps: Taps,
         queries: int,
         connectors: Literal["shared", "per_rung"] = "shared",
@@ -55,12 +57,13 @@ class Ladder(ModelMixin):
         """Put the parts together, and draw fresh queries and fresh connectors from `seed`.
 
         `connector_width` None is the generator's caption channels. Raises ValueError if the taps
-        were made for other parts.
+        were made for other parts, and for a generator that isn't one of `GENERATORS`.
         """
         super().__init__()
+        generators.require_generator(generator)
         if taps.depth != understanding.depth:
             raise ValueError(f"taps are for {taps.depth} layers, got {understanding.depth}")
-        channels = generator.config.caption_channels
+        channels = generators.caption_channels(generator)
         widths = (understanding.width, connector_width or channels, channels)
         self.understanding = understanding
         self.connectors = connectors
@@ -87,10 +90,10 @@ class Ladder(ModelMixin):
         understanding = Understanding.from_pretrained(
             foundations.mllm, getattr(torch, foundations.dtype)
         )
-        generator = load_part(SanaTransformer2DModel, foundations.generator, "transformer")
-        taps = layer_indices(
-            model.scheme, generator.config.num_layers, understanding.depth, model.layers, seed
-        )
+        source = foundations.generator
+        generator = load_generator(source, generator_folder(source))
+        blocks = len(generators.cross_attentions(generator))
+        taps = layer_indices(model.scheme, blocks, understanding.depth, model.layers, seed)
         ladder = cls(
             understanding,
             generator,
@@ -143,11 +146,7 @@ class Ladder(ModelMixin):
         conditions: Float[Tensor, "B NQ C"],
     ) -> Float[Tensor, "B Z H W"]:
         """The velocity at noisy `latents`; `timesteps` are 1000 s, as schedulers count them."""
-        return self.generator(
-            latents,
-            encoder_hidden_states=conditions,
-            timestep=timesteps * self.generator.config.timestep_scale,
-        ).sample
+        return generators.velocity(self.generator, latents, timesteps, conditions)
 
     def forward(
         self,
@@ -165,7 +164,7 @@ class Ladder(ModelMixin):
             add_lora(self.generator, rank)
 
     def end_lora(self) -> None:
-        """Add what was learnt so to the generator's weights: it is a stock Sana again."""
+        """Add what was learnt so to the generator's weights: it is a stock model again."""
         merge_lora(self.generator)
 
     def enable_gradient_checkpointing(self, queries: bool = False) -> None:
@@ -236,7 +235,7 @@ class Ladder(ModelMixin):
         settings = json.loads((folder / CONFIG).read_text())
         taps = Taps(**settings["taps"] | {"layers": tuple(settings["taps"]["layers"])})
         reference = Reference.read(settings["mllm"], folder)
-        generator = load_part(SanaTransformer2DModel, folder, GENERATOR, dtype)
+        generator = load_generator(folder, GENERATOR, dtype)
         ladder = cls(
             Understanding.from_pretrained(reference, dtype),
             generator,
