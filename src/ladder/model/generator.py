@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
-from diffusers.utils.peft_utils import recurse_remove_peft_layers
+from diffusers.utils import recurse_remove_peft_layers
 from jaxtyping import Float
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -88,7 +88,8 @@ class ConditionsOnce:
     """
 
     def __init__(self, generator: Generator) -> None:
-        places = [(generator, name) for name in CAPTION_PARTS if hasattr(generator, name)]
+        parts = [name for name in CAPTION_PARTS if getattr(generator, name, None) is not None]
+        places = [(generator, name) for name in parts]
         for attention in cross_attentions(generator):
             places += [(attention, "to_k"), (attention, "to_v")]
         self.places = [(parent, name, Once(getattr(parent, name))) for parent, name in places]
