@@ -8,7 +8,7 @@ import json
 
 import pytest
 import torch
-from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from tests.tiny import (
     CAPTION_CHANNELS,
@@ -326,6 +326,12 @@ def test_a_generator_without_cross_attention_is_an_error(tmp_path):
         load_generator(tmp_path, generator_folder(tmp_path))
     with pytest.raises(ValueError, match=f"must be a {known} a SD3Transformer2DModel"):
         require_generator(dit)
+
+
+def test_as_many_channels_out_as_in_need_not_be_named():
+    with torch.device("meta"):
+        pixart = PixArtTransformer2DModel(num_layers=1, out_channels=None, caption_channels=8)
+    require_generator(pixart)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def require_generator(generator: ModelMixin) -> None:
     more = {key: settings[key] for key in MORE_INPUTS if settings.get(key) is not None}
     if more:
         raise ValueError(f"a generator must need a caption and the time only, got {more}")
-    if settings.out_channels < settings.in_channels:
+    if (settings.out_channels or settings.in_channels) < settings.in_channels:
         raise ValueError(
             "a generator must read latents alone and give as many channels, got "
             f"{settings.in_channels} channels in and {settings.out_channels} out"
