@@ -309,9 +309,12 @@ def tiny_autoencoder_kl() -> AutoencoderKL:
     )
 
 
-def tiny_ladder(folder: Path | str, kind: str = "qwen2_5_vl", generator: str = "sana") -> Path:
+def tiny_ladder(
+    folder: Path | str, kind: str = "qwen2_5_vl", *settings: str, generator: str = "sana"
+) -> Path:
     """Write an untrained ladder of two queries, with its foundations beside it, below `folder`;
-    returns its own folder. `kind` is its MLLM's, `generator` one of GENERATORS."""
+    returns its own folder. `kind` is its MLLM's, `settings` are KEY=VALUE, `generator` is one of
+    GENERATORS."""
     from ladder.config import load
     from ladder.model.ladder import Ladder
     from ladder.pipeline import LadderPipeline
@@ -322,7 +325,7 @@ def tiny_ladder(folder: Path | str, kind: str = "qwen2_5_vl", generator: str = "
         "generator": tiny_generator(folder / "generator", generator),
     }
     words = [f"foundations.{name}={part}" for name, part in parts.items()]
-    words += ["model.queries=2", "model.query_text=null", "translation.steps=0"]
+    words += ["model.queries=2", "model.query_text=null", "translation.steps=0", *settings]
     config = load(arguments=words, root=Path(__file__).parents[1])
     ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)

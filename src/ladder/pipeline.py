@@ -194,7 +194,10 @@ class LadderPipeline(DiffusionPipeline):
         return output if return_dict else output.to_tuple()
 
     def ask(self, image: Image.Image | None, question: str, max_tokens: int = 256) -> str:
-        """The answer of the untouched MLLM to a question about a picture (or about none)."""
+        """The answer of the untouched MLLM to a question about a picture (or about none).
+
+        If the ladder has an adapter of the MLLM, it has no part in it: it acts on queries alone.
+        """
         self._bring_ladder()
         answer = self.ladder.understanding.ask(image, question, max_tokens)
         self.maybe_free_model_hooks()

@@ -51,7 +51,7 @@ def edit(options: argparse.Namespace) -> None:
 
 
 def ask(options: argparse.Namespace) -> None:
-    """Answer a question about a picture."""
+    """Answer a question about a picture, by the MLLM's own weights: no adapter acts."""
     picture = read_picture(options.image)
     questions = texts([options.question])
     pipeline = open_ladder(options.model)
@@ -60,7 +60,7 @@ def ask(options: argparse.Namespace) -> None:
         if options.json:
             answer = pipeline.ask(picture, question, ANSWER)
             said = {"image": str(options.image), "question": question, "answer": answer}
-            print(json.dumps(said), flush=True)
+            print(json.dumps(said | {"adapter": None}), flush=True)
             continue
         for piece in pipeline.stream(picture, question, ANSWER):
             print(piece, end="", flush=True)

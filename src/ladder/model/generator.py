@@ -18,17 +18,16 @@ import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.utils import recurse_remove_peft_layers
 from jaxtyping import Float
-from peft import LoraConfig, inject_adapter_in_model
+from peft import inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from ladder.model.generators import CAPTION_PARTS, GENERATORS, Generator, cross_attentions
+from ladder.model.adapters import NAME, adapter, write_adapter
+from ladder.model.generators import GENERATORS, Generator, caption_parts, cross_attentions
 from ladder.pretrained import class_of, load_part
 
-LORA = "ladder"
-"""Name of the adapter."""
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-"""Ends of the names of the matrices that LoRA changes: those of both attentions of a block."""
+ADAPTED = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
+"""The matrices that LoRA changes: those of both attentions of a block."""
 
 
 class RungProcessor:
@@ -88,8 +87,7 @@ class ConditionsOnce:
     """
 
     def __init__(self, generator: Generator) -> None:
-        parts = [name for name in CAPTION_PARTS if getattr(generator, name, None) is not None]
-        places = [(generator, name) for name in parts]
+        places = [(generator, name) for name in caption_parts(generator)]
         for attention in cross_attentions(generator):
             places += [(attention, "to_k"), (attention, "to_v")]
         self.places = [(parent, name, Once(getattr(parent, name))) for parent, name in places]
@@ -117,26 +115,26 @@ class Once(nn.Module):
         return self.outcome
 
 
-def add_lora(generator: Generator, rank: int) -> None:
+def add_lora(generator: Generator, rank: int, dora: bool = False) -> None:
     """Freeze the weights of `generator` but for its projection of captions, if any, and put
-    low-rank matrices, which start at no change, beside those of its attentions (arXiv 2106.09685).
-    """
+    low-rank matrices, which start at no change, beside those of its attentions."""
     # diffusers' own `add_adapter` does the same, but PixArt lacks it.
-    inject_adapter_in_model(
-        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights=True, target_modules=[*LORA_TARGETS]),
-        generator,
-        LORA,
-    )
-    for name, value in generator.named_parameters():
-        if name.startswith(CAPTION_PARTS):
-            value.requires_grad_(True)
+    inject_adapter_in_model(adapter(rank, dora, ADAPTED), generator, NAME)
+    for name in caption_parts(generator):
+        generator.get_submodule(name).requires_grad_(True)
+
+
+def write_lora(generator: Generator, folder: Path) -> None:
+    """Write what it has learnt since `add_lora` as a folder of peft: upon the weights of then, peft
+    makes of it the generator that `merge_lora` leaves."""
+    write_adapter(generator, folder, whole=caption_parts(generator))
 
 
 def merge_lora(generator: Generator) -> None:
     """Add the low-rank changes to the weights and remove their matrices; all can learn again."""
     for module in generator.modules():
         if isinstance(module, BaseTunerLayer):
-            module.merge(adapter_names=[LORA])
+            module.merge(adapter_names=[NAME])
     recurse_remove_peft_layers(generator)
     del generator.peft_config
     generator.requires_grad_(True)

@@ -78,6 +78,11 @@ def cross_attentions(generator: Generator) -> list[Attention]:
     return [block.attn2 for block in generator.transformer_blocks]
 
 
+def caption_parts(generator: Generator) -> list[str]:
+    """Those of CAPTION_PARTS that it has."""
+    return [name for name in CAPTION_PARTS if getattr(generator, name, None) is not None]
+
+
 def caption_channels(generator: Generator) -> int:
     """Width of what it takes for a caption."""
     return generator.config.get("caption_channels") or generator.config.cross_attention_dim
