@@ -241,3 +241,29 @@ def test_stages_hand_on_what_they_were_told(seen: list, monkeypatch: pytest.Monk
     assert cli.main(["train", "finetune", "seed=5", "--export", "models/mine"]) == 0
     config = load(arguments=["seed=5"], root=ROOT)
     assert seen == [((config, "finetune", cli.ENCODED), {"export": Path("models/mine")})]
+
+
+@pytest.mark.parametrize("became", [None, SystemExit, ValueError, RuntimeError])
+def test_an_interruption_is_one_whatever_libraries_make_of_it(became, monkeypatch, capsys):
+    def stop(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            if became is not None:
+                try:
+                    raise became("in cleaning up")
+                except became as error:
+                    raise became("the whole failed") from error
+
+    monkeypatch.setattr("ladder.world.shards.write", stop)
+    assert cli.main(["world"]) == 130
+    assert capsys.readouterr().err == "ladder world: interrupted\n"
+
+
+def test_an_error_that_is_no_fault_of_the_input_stays_one(monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("ladder.world.shards.write", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["world"])

@@ -180,6 +180,8 @@ def test_explicit_layers_with_the_norm():
         ("curation.evaluation_share=1", ["evaluation_share must be 0 to 0.999, got 1.0"]),
         ("dropping.edit_text=0.9", ["edit_text + edit_both + edit_image must be at most 1"]),
         ("monitor.judge=strict", ["must be one of off, published, ema, robust, got 'strict'"]),
+        ("model.dora=true", ["model.dora needs lora_rank or mllm_lora_rank, got null for both"]),
+        ("model.mllm_lora_rank=0", ["model.mllm_lora_rank must be at least 1, got 0"]),
         ("model.scheme=list", ['model.layers must be given for scheme "list", got None']),
         ("model.layers=[1, 2]", ["must be null but for the schemes", "last_n with layers (1, 2)"]),
         ("model.layers=[one]", ['a list, each a whole number or "norm" or null, got']),

@@ -6,9 +6,10 @@ import dataclasses
 import re
 
 import pytest
+from tests.tiny import tiny_generator
 
 from ladder.config import load
-from ladder.model.sizes import mllm_config
+from ladder.model.sizes import generator_config, mllm_config
 from ladder.planning import Models, flops, plan
 
 pytestmark = pytest.mark.slow
@@ -66,3 +67,9 @@ def test_models_that_are_neither_here_nor_known_are_named(paper):
     with pytest.raises(ValueError, match="a plan knows local folders and Qwen"):
         Models(dataclasses.replace(paper, foundations=foundations))
     assert mllm_config("Qwen/Qwen2.5-VL-7B-Instruct@main").text_config.hidden_size == 3584
+
+
+def test_a_generator_other_than_sana_is_refused(tmp_path):
+    folder = tiny_generator(tmp_path, "pixart_sigma")
+    with pytest.raises(ValueError, match="must hold SanaTransformer2DModel, got PixArtTransformer"):
+        generator_config(str(folder))

@@ -131,7 +131,7 @@ def test_questions_are_answered_in_their_order(run, pipeline, monkeypatch):
     assert spoken == "".join(f"{answer}\n" for answer in answers)
     told = run("ask", "a.png", "-", "--json", stdin="\n".join(questions)).splitlines()
     assert [json.loads(line) for line in told] == [
-        {"image": "a.png", "question": question, "answer": answer}
+        {"image": "a.png", "question": question, "answer": answer, "adapter": None}
         for question, answer in zip(questions, answers, strict=True)
     ]
 

@@ -1,12 +1,14 @@
 """Tiny real models with random weights, in the folders of the big ones, for tests.
 
 They are the classes that the product runs (Qwen2.5-VL, AutoencoderDC, Sana with its Gemma2), a few
-thousand times smaller. Pictures are 32 x 32: the MLLM sees 4 x 4 merged patches, the latents are
-(8, 4, 4). Nothing is downloaded, and equal seeds give equal folders.
+thousand times smaller, and those that can stand in their places (other MLLMs, PixArt, a UNet of
+Stable Diffusion). Pictures are 32 x 32: the MLLM sees 4 x 4 merged patches, the latents of Sana are
+(8, 4, 4), those of others (4, 4, 4). Nothing is downloaded, and equal seeds give equal folders.
 """
 
 from __future__ import annotations
 
+import json
 import string
 from pathlib import Path
 
@@ -14,9 +16,12 @@ import numpy as np
 import torch
 from diffusers import (
     AutoencoderDC,
+    AutoencoderKL,
     DPMSolverMultistepScheduler,
+    PixArtTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
+    UNet2DConditionModel,
 )
 from PIL import Image
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -47,6 +52,9 @@ MLLMS = {
     "qwen3": Qwen3ForCausalLM,
 }
 """By their type. qwen3 reads text only."""
+
+GENERATORS = ("sana", "pixart_sigma", "pixart_alpha", "unet")
+"""pixart_alpha is told the size of the pictures, as the largest is."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
@@ -244,17 +252,80 @@ def tiny_autoencoder() -> AutoencoderDC:
     )
 
 
-def tiny_ladder(folder: Path | str, kind: str = "qwen2_5_vl") -> Path:
+def tiny_generator(folder: Path | str, kind: str = "sana", seed: int = 0) -> Path:
+    """Write a generator, one of GENERATORS, and its autoencoder into `folder`; returns it."""
+    folder = Path(folder)
+    if kind == "sana":
+        return tiny_sana(folder, seed)
+    part = "unet" if kind == "unet" else "transformer"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = _tiny_unet() if kind == "unet" else _tiny_pixart(kind == "pixart_alpha")
+        generator.save_pretrained(folder / part)
+        tiny_autoencoder_kl().save_pretrained(folder / "vae")
+    index = {part: ["diffusers", type(generator).__name__], "vae": ["diffusers", "AutoencoderKL"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _tiny_pixart(told_size: bool) -> PixArtTransformer2DModel:
+    return PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=8,
+        num_layers=GENERATOR_BLOCKS,
+        cross_attention_dim=24,
+        attention_bias=True,
+        sample_size=LATENT_SHAPE[-1],
+        caption_channels=CAPTION_CHANNELS,
+        use_additional_conditions=told_size,
+    )
+
+
+def _tiny_unet() -> UNet2DConditionModel:
+    """Cross-attention at one of two resolutions and in the middle: 1 + 1 + 2 blocks."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SHAPE[-1],
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=CAPTION_CHANNELS,
+        attention_head_dim=2,
+    )
+
+
+def tiny_autoencoder_kl() -> AutoencoderKL:
+    """A KL autoencoder that maps 32 x 32 pictures to (4, 4, 4) latents, and shifts them."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8,) * 4,
+        norm_num_groups=4,
+        scaling_factor=0.5,
+        shift_factor=0.1,
+    )
+
+
+def tiny_ladder(
+    folder: Path | str, kind: str = "qwen2_5_vl", *settings: str, generator: str = "sana"
+) -> Path:
     """Write an untrained ladder of two queries, with its foundations beside it, below `folder`;
-    returns its own folder. `kind` is its MLLM's."""
+    returns its own folder. `kind` is its MLLM's, `settings` are KEY=VALUE, `generator` is one of
+    GENERATORS."""
     from ladder.config import load
     from ladder.model.ladder import Ladder
     from ladder.pipeline import LadderPipeline
 
     folder = Path(folder)
-    parts = {"mllm": tiny_mllm(folder / "mllm", kind=kind), "generator": tiny_sana(folder / "sana")}
+    parts = {
+        "mllm": tiny_mllm(folder / "mllm", kind=kind),
+        "generator": tiny_generator(folder / "generator", generator),
+    }
     words = [f"foundations.{name}={part}" for name, part in parts.items()]
-    words += ["model.queries=2", "model.query_text=null", "translation.steps=0"]
+    words += ["model.queries=2", "model.query_text=null", "translation.steps=0", *settings]
     config = load(arguments=words, root=Path(__file__).parents[1])
     ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)

@@ -46,17 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_on_config(options, settings)
         else:
             options.run(options)
-    except (ValueError, OSError, SafetensorError) as error:
-        if options.traceback:
+    except BaseException as error:
+        if interrupted(error):
+            print(f"ladder {options.verb}: interrupted", file=sys.stderr)
+            return 130
+        if options.traceback or not isinstance(error, ValueError | OSError | SafetensorError):
             raise
         print(f"ladder {options.verb}: {one_line(error)}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, SystemExit) as stop:
-        # Lightning makes of the one the other.
-        if not any(isinstance(one, KeyboardInterrupt) for one in (stop, stop.__context__)):
-            raise
-        print(f"ladder {options.verb}: interrupted", file=sys.stderr)
-        return 130
     return 0
 
 
@@ -70,6 +67,13 @@ def run_on_config(options: argparse.Namespace, settings: Sequence[str]) -> None:
 
     torch.set_num_threads(config.threads)
     options.run(config, options)
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether an error came of an interruption: Lightning and datasets make others of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def one_line(error: Exception) -> str:
@@ -113,13 +117,10 @@ def foundations(config: Config, options: argparse.Namespace) -> None:
 
 def encode(config: Config, options: argparse.Namespace) -> None:
     """Encode the curated pictures once into latents, in data/encoded."""
-    from diffusers import AutoencoderDC
-
     from ladder.data.encode import encode
-    from ladder.model.generator import load_part
+    from ladder.latents import load_autoencoder
 
-    autoencoder = load_part(AutoencoderDC, config.foundations.generator, "vae")
-    encode(CURATED, ENCODED, autoencoder)
+    encode(CURATED, ENCODED, load_autoencoder(config.foundations.generator))
 
 
 def train(config: Config, options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ladder.model.explain import attention
+from ladder.model.generators import cross_attentions, patch_size
 from ladder.model.ladder import Ladder
 
 
@@ -46,7 +47,7 @@ class Watcher:
         times = timestep.float().expand(len(latents))
         inputs = latents.to(self.conditions.dtype), times, self.conditions
         maps = attention(self.ladder, *inputs).mean(2)
-        height = latents.shape[-2] // self.ladder.generator.config.patch_size
+        height = latents.shape[-2] // patch_size(self.ladder.generator)
         self.maps.append(maps.unflatten(2, (height, -1)))
 
     def explained(
@@ -72,11 +73,11 @@ def weighted_rungs(ladder: Ladder, weights: Sequence[float]) -> Iterator[None]:
     1 changes nothing, and 0 silences the rung: the block hears nothing of the prompt. Raises
     ValueError unless there is a weight for each rung.
     """
-    blocks = ladder.generator.transformer_blocks
+    blocks = cross_attentions(ladder.generator)
     if len(weights) != len(blocks):
         raise ValueError(f"each of {len(blocks)} rungs needs a weight, got {len(weights)}")
     hooks = [
-        block.attn2.register_forward_hook(lambda _, __, heard, weight=weight: weight * heard)
+        block.register_forward_hook(lambda _, __, heard, weight=weight: weight * heard)
         for block, weight in zip(blocks, weights, strict=True)
     ]
     try:

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from diffusers import (
-    AutoencoderDC,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -38,7 +37,8 @@ from ladder import config
 from ladder.branches import Plan, Source, one_each, plan_branches, sources_of
 from ladder.denoising import Denoiser, Generators, Rows, check_solver, generators_of
 from ladder.explanation import Explanation, Watcher
-from ladder.model.generator import load_part
+from ladder.latents import Autoencoder, compression, decoded, load_autoencoder
+from ladder.model.generators import patch_size
 from ladder.model.ladder import Ladder
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models/ladder"
@@ -63,7 +63,7 @@ class LadderPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "ladder->vae"
     _callback_tensor_inputs = ["latents"]  # noqa: RUF012 (as diffusers has it)
 
-    def __init__(self, ladder: Ladder, vae: AutoencoderDC, scheduler: SchedulerMixin) -> None:
+    def __init__(self, ladder: Ladder, vae: Autoencoder, scheduler: SchedulerMixin) -> None:
         super().__init__()
         self.register_modules(ladder=ladder, vae=vae, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()
@@ -97,7 +97,7 @@ class LadderPipeline(DiffusionPipeline):
         cls, ladder: Ladder, foundations: config.Foundations, sampling: config.Sampling
     ) -> LadderPipeline:
         """Put a ladder together with the autoencoder of its generator and a solver."""
-        vae = load_part(AutoencoderDC, foundations.generator, "vae")
+        vae = load_autoencoder(foundations.generator)
         return cls(ladder, vae, make_scheduler(sampling))
 
     @torch.no_grad()
@@ -194,7 +194,10 @@ class LadderPipeline(DiffusionPipeline):
         return output if return_dict else output.to_tuple()
 
     def ask(self, image: Image.Image | None, question: str, max_tokens: int = 256) -> str:
-        """The answer of the untouched MLLM to a question about a picture (or about none)."""
+        """The answer of the untouched MLLM to a question about a picture (or about none).
+
+        If the ladder has an adapter of the MLLM, it has no part in it: it acts on queries alone.
+        """
         self._bring_ladder()
         answer = self.ladder.understanding.ask(image, question, max_tokens)
         self.maybe_free_model_hooks()
@@ -265,10 +268,10 @@ class LadderPipeline(DiffusionPipeline):
 
     def _side(self, name: str, pixels: int | None) -> int:
         """The latents along a side of a picture, by default as many as in training."""
-        settings, scale = self.ladder.generator.config, self.vae.spatial_compression_ratio
+        generator, scale = self.ladder.generator, compression(self.vae)
         if pixels is None:
-            return settings.sample_size
-        unit = scale * settings.patch_size
+            return generator.config.sample_size
+        unit = scale * patch_size(generator)
         if pixels < unit or pixels % unit:
             raise ValueError(f"{name} must be a multiple of {unit}, got {pixels}")
         return pixels // scale
@@ -281,9 +284,7 @@ class LadderPipeline(DiffusionPipeline):
     def _decoded(self, latents: Float[Tensor, "B Z H W"], output_type: str) -> Any:
         if output_type == "latent":
             return latents
-        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-        pictures = self.vae.decode(scaled, return_dict=False)[0]
-        return self.image_processor.postprocess(pictures, output_type=output_type)
+        return self.image_processor.postprocess(decoded(self.vae, latents), output_type=output_type)
 
 
 def make_scheduler(sampling: config.Sampling) -> SchedulerMixin:

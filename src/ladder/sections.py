@@ -146,7 +146,7 @@ class Foundations:
     mllm_base: str
     """The toy MLLM before its tuning: a folder."""
     generator: str
-    """Sana with its autoencoder in the layout of diffusers: a folder or a hub id."""
+    """Sana, PixArt or Stable Diffusion in the layout of diffusers: a folder or a hub id."""
     generator_base: str
     """The toy Sana before its tuning, without autoencoder: a folder."""
     dtype: Dtype
@@ -198,12 +198,18 @@ class Model:
     """Hidden width of the connector; null: the generator's caption channels."""
     lora_rank: int | None
     """The generator's blocks learn low-rank changes only (LoRA) of this rank; null: all of it."""
+    mllm_lora_rank: int | None
+    """The MLLM gets an adapter of this rank, which acts while queries pass; null: none."""
+    dora: bool
+    """Low-rank changes learn the length of rows apart from their direction (arXiv 2402.09353)."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "queries")
         at_least(self, 0, "query_noise")
-        if self.lora_rank is not None:
-            at_least(self, 1, "lora_rank")
+        ranks = [n for n in ("lora_rank", "mllm_lora_rank") if getattr(self, n) is not None]
+        at_least(self, 1, *ranks)
+        if self.dora and not ranks:
+            raise ValueError("dora needs lora_rank or mllm_lora_rank, got null for both")
         if self.connector_width is not None:
             at_least(self, 1, "connector_width")
         if self.scheme == "list" and not self.layers:

@@ -51,7 +51,7 @@ def edit(options: argparse.Namespace) -> None:
 
 
 def ask(options: argparse.Namespace) -> None:
-    """Answer a question about a picture."""
+    """Answer a question about a picture, by the MLLM's own weights: no adapter acts."""
     picture = read_picture(options.image)
     questions = texts([options.question])
     pipeline = open_ladder(options.model)
@@ -60,7 +60,7 @@ def ask(options: argparse.Namespace) -> None:
         if options.json:
             answer = pipeline.ask(picture, question, ANSWER)
             said = {"image": str(options.image), "question": question, "answer": answer}
-            print(json.dumps(said), flush=True)
+            print(json.dumps(said | {"adapter": None}), flush=True)
             continue
         for piece in pipeline.stream(picture, question, ANSWER):
             print(piece, end="", flush=True)
@@ -159,9 +159,7 @@ def open_ladder(folder: Path | None) -> LadderPipeline:
     Raises FileNotFoundError where there is no such folder, and ValueError for one whose files
     aren't those of a ladder, or whose weights aren't all there, all expected and all finite.
     """
-    from diffusers import AutoencoderDC
-
-    from ladder.model.generator import load_part
+    from ladder.latents import load_autoencoder
     from ladder.pipeline import SHIPPED, LadderPipeline
 
     folder = folder or SHIPPED
@@ -170,7 +168,7 @@ def open_ladder(folder: Path | None) -> LadderPipeline:
     quiet()
     with reading(folder, "a ladder"):
         # A pipeline would fill in weights that its autoencoder lacks, and forget those left over.
-        autoencoder = load_part(AutoencoderDC, folder, "vae")
+        autoencoder = load_autoencoder(folder)
         pipeline = LadderPipeline.from_pretrained(folder, vae=autoencoder)
     require_finite({"ladder": pipeline.ladder, "vae": autoencoder}, folder)
     return pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 from datasets import load_from_disk
 from diffusers import SanaTransformer2DModel
+from tests.tiny import tiny_generator
 
 from ladder.data.encode import encode, latents_of, main
 from ladder.data.samples import Sample, read_shards
+from ladder.latents import load_autoencoder
 
 SCALING = 0.41407
 
@@ -124,8 +127,21 @@ def test_the_stage_encodes_at_the_size_of_the_generator(tmp_path, curated, autoe
     autoencoder.save_pretrained(folder / "vae")
     small = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 8}
     SanaTransformer2DModel(sample_size=6, **small).save_pretrained(folder / "transformer")
+    index = {"transformer": ["diffusers", "SanaTransformer2DModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
     foundations = dataclasses.replace(config.foundations, generator=str(folder))
     main(dataclasses.replace(config, foundations=foundations), curated, tmp_path / "out")
     row = load_from_disk(tmp_path / "out/ti2i/train")[0]
     assert torch.tensor(row["latents"]).shape == (4, 6, 6)
     assert row["sources"][0].size == (48, 48)
+
+
+def test_the_stage_knows_the_generator_by_the_index_of_its_pipeline(tmp_path, curated, config):
+    """A UNet of 4 x 4 latents, and its KL autoencoder."""
+    folder = tiny_generator(tmp_path / "generator", "unet")
+    foundations = dataclasses.replace(config.foundations, generator=str(folder), dtype="float32")
+    main(dataclasses.replace(config, foundations=foundations), curated, tmp_path / "out")
+    row = load_from_disk(tmp_path / "out/ti2i/train")[0]
+    (sample, *_) = read_shards(curated / "ti2i/train")
+    expected = latents_of([sample.target], load_autoencoder(folder))[0]
+    torch.testing.assert_close(torch.tensor(row["latents"]), expected, rtol=1e-4, atol=1e-4)

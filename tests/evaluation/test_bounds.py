@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny import tiny_autoencoder
+from tests.tiny import tiny_autoencoder, tiny_autoencoder_kl
 
 from ladder.config import Evaluation
 from ladder.evaluation import generation
@@ -44,9 +44,10 @@ def test_true_pictures_reach_the_top_and_those_of_others_do_not():
     assert top["geneval_toy"]["overall"]["n"] == 72
 
 
-def test_reconstructions_are_pictures_of_their_scenes_in_any_batch():
+@pytest.mark.parametrize("make", [tiny_autoencoder, tiny_autoencoder_kl])
+def test_reconstructions_are_pictures_of_their_scenes_in_any_batch(make):
     torch.manual_seed(0)
-    vae = tiny_autoencoder().eval()
+    vae = make().eval()
     scenes = [Scene((Thing(cell, "star", "red", "large"),)) for cell in range(3)]
     pictures = reconstructed(vae, scenes, batch=2)
     assert pictures.shape == (3, SIDE, SIDE, 3)

@@ -19,8 +19,9 @@ from ladder.pipeline import LadderPipeline
 
 @pytest.fixture(scope="session")
 def ladder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an untrained ladder."""
-    return tiny_ladder(tmp_path_factory.mktemp("tiny"))
+    """The folder of an untrained ladder, whose MLLM has an adapter."""
+    settings = ("model.mllm_lora_rank=2", "model.dora=true")
+    return tiny_ladder(tmp_path_factory.mktemp("tiny"), "qwen2_5_vl", *settings)
 
 
 @pytest.fixture(scope="session")

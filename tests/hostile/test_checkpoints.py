@@ -18,8 +18,12 @@ Change = Callable[[dict[str, Any]], None]
 WEIGHTS = {
     "ladder": "ladder/ladder.safetensors",
     "generator": "ladder/generator/diffusion_pytorch_model.safetensors",
+    "adapter": "ladder/mllm_adapter/adapter_model.safetensors",
     "vae": "vae/diffusion_pytorch_model.safetensors",
 }
+
+
+ADAPTER = "ladder/mllm_adapter/adapter_config.json"
 
 
 class Trap:
@@ -77,6 +81,14 @@ CONFIGS: dict[str, tuple[str, Change]] = {
     "another MLLM": ("ladder/config.json", setting("mllm", "source", value="../../..")),
     "fewer blocks": ("ladder/generator/config.json", setting("num_layers", value=2)),
     "blocks of another kind": ("ladder/generator/config.json", setting("num_layers", value="two")),
+    "an adapter of another rank": (ADAPTER, setting("r", value=3)),
+    "an adapter beyond memory": (ADAPTER, lambda s: s.update(r=10**15, lora_alpha=10**15)),
+    "an adapter of rank none": (ADAPTER, setting("r", value=None)),
+    "an adapter of other matrices": (ADAPTER, setting("target_modules", value="(a+)+$")),
+    "an adapter of all layers": (ADAPTER, setting("target_modules", value="all-linear")),
+    "an adapter of another method": (ADAPTER, setting("peft_type", value="IA3")),
+    "an adapter that is no DoRA": (ADAPTER, setting("use_dora", value=False)),
+    "an adapter with a setting too many": (ADAPTER, setting("trust_remote_code", value=True)),
     "another autoencoder": ("vae/config.json", setting("latent_channels", value=4)),
     "another pipeline": ("model_index.json", setting("ladder", value=["os", "system"])),
     "a module that isn't ours": ("model_index.json", setting("ladder", value=["this", "s"])),
@@ -153,7 +165,7 @@ def test_configurations_that_are_others(name: str, folder: Path, unusable):
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '"text"', "[" * 100_000, "\x00"])
 @pytest.mark.parametrize(
-    "file", ["model_index.json", "ladder/config.json", "ladder/generator/config.json"]
+    "file", ["model_index.json", "ladder/config.json", "ladder/generator/config.json", ADAPTER]
 )
 def test_files_that_are_no_configuration(file: str, content: str, folder: Path, unusable):
     (folder / file).write_text(content)

@@ -10,7 +10,8 @@ from diffusers import SanaTransformer2DModel
 from safetensors.torch import load_file, save_file
 from tests.tiny import CAPTION_CHANNELS, GENERATOR_BLOCKS, LATENT_SHAPE, tiny_sana
 
-from ladder.model.generator import ConditionsOnce, attach_rungs, load_part
+from ladder.model.generator import ConditionsOnce, attach_rungs
+from ladder.pretrained import load_part
 
 RUNGS = GENERATOR_BLOCKS
 QUERIES = 5

@@ -72,9 +72,12 @@ def test_ranks_stay_equal_when_one_is_faulty_and_share_every_epoch(short, encode
         assert set(counted.values()) == {1}
 
 
-def test_one_process_and_two_agree_on_the_same_global_batch(short, encoded, tmp_path):
+@pytest.mark.parametrize("adapters", [{}, {"lora_rank": 2, "mllm_lora_rank": 2}])
+def test_one_process_and_two_agree_on_the_same_global_batch(short, encoded, tmp_path, adapters):
+    short = dataclasses.replace(short, model=dataclasses.replace(short.model, **adapters))
     config = with_stage(short, "t2i", steps=10, batch=6, accumulate=1, sample_every=100)
     assert run(config, encoded, tmp_path / "two", 2, alike=True) == 0
+    assert (tmp_path / "two/t2i/generator_adapter").is_dir() == bool(adapters)
     config = with_stage(short, "t2i", steps=10, batch=12, accumulate=2, sample_every=100)
     assert run(config, encoded, tmp_path / "one", 1, alike=True) == 0
     assert keys(tmp_path / "one", 0) == [

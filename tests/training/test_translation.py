@@ -7,7 +7,9 @@ import dataclasses
 import pytest
 import torch
 from PIL import Image
+from tests.tiny import tiny_tokenizer
 from tests.training.running import with_stage
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from ladder.config import Config
 from ladder.model.ladder import Ladder
@@ -196,4 +198,13 @@ def test_random_queries_cannot_be_translated(short):
 
 def test_a_generator_without_text_encoder_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="text encoder and a tokenizer beside the generator"):
+        Words.from_pretrained(str(tmp_path), [], [])
+
+
+def test_another_text_encoder_than_sanas_is_an_error(tmp_path):
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    config = CLIPTextConfig(vocab_size=99, num_attention_heads=1, **small)
+    CLIPTextModel(config).save_pretrained(tmp_path / "text_encoder")
+    tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(ValueError, match="a Gemma2 beside the generator, got a CLIPTextM"):
         Words.from_pretrained(str(tmp_path), [], [])

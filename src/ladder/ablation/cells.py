@@ -26,6 +26,7 @@ import pandas as pd
 
 from ladder.config import Config
 from ladder.evaluation.provenance import Cost
+from ladder.model.adapters import is_adapter
 from ladder.model.ladder import Ladder
 from ladder.training.stages import STAGES, run_stage
 
@@ -85,7 +86,8 @@ def size_of(ladder: Ladder) -> dict[str, Any]:
     """
     trained = {"queries": 0, "connector": 0, "mixture": 0, "generator": 0}
     for name, value in ladder.named_trainables():
-        trained[name.partition(".")[0]] += value.numel()
+        part = "mllm_adapter" if is_adapter(name) else name.partition(".")[0]
+        trained[part] = trained.get(part, 0) + value.numel()
     return {
         "parameters": trained,
         "mllm_layers": ladder.taps.highest,

@@ -20,7 +20,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from datasets import load_from_disk
-from diffusers import AutoencoderDC
 
 from ladder import flow
 from ladder.ablation.cells import steps_of
@@ -29,7 +28,7 @@ from ladder.data.curate import curate
 from ladder.data.encode import encode
 from ladder.data.loading import Mixture, collate
 from ladder.data.steps import Draw
-from ladder.model.generator import load_part
+from ladder.latents import load_autoencoder
 from ladder.model.ladder import Ladder
 from ladder.model.reference import content_hash
 from ladder.training.stages import run_stage
@@ -97,8 +96,7 @@ def encoded_data(config: Config, folder: Path = HOME / "data/small") -> Path:
             raw, curated, encoded = (Path(place) / x for x in ("raw", "curated", "encoded"))
             shards.write(config.world, raw)
             curate(raw, curated, config.curation)
-            autoencoder = load_part(AutoencoderDC, config.foundations.generator, "vae")
-            encode(curated, encoded, autoencoder)
+            encode(curated, encoded, load_autoencoder(config.foundations.generator))
             # Another process may have been faster; what it made is the same.
             if not (folder / name).is_dir():
                 shutil.move(encoded, folder / name)

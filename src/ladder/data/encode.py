@@ -18,7 +18,7 @@ import datasets
 import numpy as np
 import torch
 from datasets import Array3D, Dataset, Features, List, Value
-from diffusers import AutoencoderDC, SanaTransformer2DModel
+from diffusers import AutoModel
 from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -27,6 +27,8 @@ from tqdm import tqdm
 from ladder.config import Config
 from ladder.data.images import encode_png
 from ladder.data.samples import SPLITS, Sample, read_shards
+from ladder.latents import Autoencoder, compression, encoded, load_autoencoder
+from ladder.pretrained import generator_folder, located
 
 # Shapes: B samples of a batch, C H W channels, height and width of latents.
 
@@ -34,14 +36,14 @@ from ladder.data.samples import SPLITS, Sample, read_shards
 def encode(
     curated: Path,
     out: Path,
-    autoencoder: AutoencoderDC,
+    autoencoder: Autoencoder,
     batch: int = 64,
     side: int | None = None,
 ) -> None:
     """Encodes every set of `curated` (as `curate` left it) into `out`/SET/{train,evaluation}.
 
-    Latents are float32 (C, H, W), already multiplied by the autoencoder's `scaling_factor`: the
-    generator trains on them as they are, and they are divided by it before decoding. With `side`
+    Latents are float32 (C, H, W), already shifted and scaled (see `ladder.latents`): the generator
+    trains on them as they are. With `side`
     all pictures, sources included, are scaled and centre-cropped to `side` x `side` pixels; without
     it the targets of a set must be of one size. An empty split is left out.
     Errors: targets of several sizes, or not divisible by the autoencoder's compression; a split
@@ -63,12 +65,12 @@ def encode(
 
 
 @torch.inference_mode()
-def latents_of(pictures: list[Image.Image], autoencoder: AutoencoderDC) -> Float[Tensor, "B C H W"]:
+def latents_of(pictures: list[Image.Image], autoencoder: Autoencoder) -> Float[Tensor, "B C H W"]:
     """Scaled latents (float32, on the CPU) of RGB `pictures` of one size.
 
     Errors: sizes that differ or are not divisible by the autoencoder's compression.
     """
-    factor = autoencoder.spatial_compression_ratio
+    factor = compression(autoencoder)
     width, height = pictures[0].size
     sizes = {picture.size for picture in pictures}
     if len(sizes) > 1 or width % factor or height % factor:
@@ -76,12 +78,11 @@ def latents_of(pictures: list[Image.Image], autoencoder: AutoencoderDC) -> Float
         raise ValueError(f"{rule}, but are {sorted(sizes)}")
     pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
     pixels = pixels.to(autoencoder.device, autoencoder.dtype).permute(0, 3, 1, 2) / 127.5 - 1
-    latents = autoencoder.encode(pixels).latent * autoencoder.config.scaling_factor
-    return latents.float().cpu()
+    return encoded(autoencoder, pixels).float().cpu()
 
 
 def _rows(
-    samples: Iterator[Sample], autoencoder: AutoencoderDC, batch: int, bar: tqdm
+    samples: Iterator[Sample], autoencoder: Autoencoder, batch: int, bar: tqdm
 ) -> Iterator[dict]:
     while group := list(islice(samples, batch)):
         latents = latents_of([sample.target for sample in group], autoencoder).numpy()
@@ -144,7 +145,8 @@ def main(
     folder = config.foundations.generator
     dtype = getattr(torch, config.foundations.dtype)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    autoencoder = AutoencoderDC.from_pretrained(folder, subfolder="vae", torch_dtype=dtype)
-    generator = SanaTransformer2DModel.load_config(folder, subfolder="transformer")
-    side = generator["sample_size"] * autoencoder.spatial_compression_ratio
+    autoencoder = load_autoencoder(folder, dtype)
+    name, revision = located(folder)
+    generator = AutoModel.load_config(name, subfolder=generator_folder(folder), revision=revision)
+    side = generator["sample_size"] * compression(autoencoder)
     encode(curated, out, autoencoder.to(device), side=side)

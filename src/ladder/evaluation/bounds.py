@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC
 from jaxtyping import UInt8
 
+from ladder.latents import Autoencoder, raw
 from ladder.world.render import render
 from ladder.world.scenes import Scene
 
@@ -44,14 +44,14 @@ def of_another(values: Sequence[T], groups: Sequence[Hashable]) -> list[T]:
 
 @torch.inference_mode()
 def reconstructed(
-    vae: AutoencoderDC, scenes: Sequence[Scene], batch: int
+    vae: Autoencoder, scenes: Sequence[Scene], batch: int
 ) -> UInt8[np.ndarray, "B H W 3"]:
     """Pictures of `scenes` after their way through the autoencoder."""
     pictures = []
     for first in range(0, len(scenes), batch):
         pixels = np.stack([render(scene) for scene in scenes[first : first + batch]])
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(vae.device, vae.dtype)
-        output = vae.decode(vae.encode(inputs / 127.5 - 1).latent).sample.float()
+        output = vae.decode(raw(vae, inputs / 127.5 - 1)).sample.float()
         bytes_ = ((output + 1) * 127.5).round().clamp(0, 255).byte()
         pictures.append(bytes_.permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(pictures)

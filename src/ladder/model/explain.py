@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ladder.model.generators import cross_attentions
 from ladder.model.ladder import Ladder
 
 
@@ -23,23 +24,26 @@ def attention(
 ) -> Float[Tensor, "N B H S Q"]:
     """The cross-attention of every block while the velocity is computed; sums to 1 over Q.
 
-    It is taken from the queries and keys of the very forward pass of `Ladder.velocity`.
+    It is taken from the queries and keys of the very forward pass of `Ladder.velocity`. Raises
+    ValueError for a UNet, whose blocks see pictures in several sizes.
     """
     seen: dict[int, list[Tensor]] = defaultdict(list)
-    blocks = ladder.generator.transformer_blocks
+    blocks = cross_attentions(ladder.generator)
     hooks = [
         part.register_forward_hook(lambda _, __, out, index=index: seen[index].append(out))
         for index, block in enumerate(blocks)
-        for part in (block.attn2.to_q, block.attn2.to_k)
+        for part in (block.to_q, block.to_k)
     ]
     try:
         ladder.velocity(latents, timesteps, conditions)
     finally:
         for hook in hooks:
             hook.remove()
+    if len(sizes := {seen[index][0].shape[1] for index in seen}) > 1:
+        raise ValueError(f"maps are drawn of blocks that see equally many places, got {sizes}")
     maps = []
     for index, block in enumerate(blocks):
-        query, key = (out.unflatten(-1, (block.attn2.heads, -1)) for out in seen[index])
+        query, key = (out.unflatten(-1, (block.heads, -1)) for out in seen[index])
         scores = torch.einsum("bshd,bqhd->bhsq", query, key) * query.shape[-1] ** -0.5
         maps.append(scores.softmax(-1))
     return torch.stack(maps)

@@ -1,46 +1,48 @@
-"""The generator: a stock Sana whose block i cross-attends to rung i only.
+"""The generator: a stock diffusion model whose block i cross-attends to rung i only.
 
-All rungs go in as one long caption (B, N*Q, C) through Sana's own forward, with its caption
-projection and norm, and each block's cross-attention cuts out its rung. So no forward is copied,
-and gradient checkpointing, offloading and LoRA work as they do in diffusers.
+All rungs go in as one long caption (B, N*Q, C) through the model's own forward, with its projection
+and norm of captions where it has them, and each block's cross-attention cuts out its rung. So no
+forward is copied, and gradient checkpointing, offloading and LoRA work as they do in diffusers.
 
-Letters: B batch, N rungs, Q queries, NQ all of them in a row, I inner width, S picture tokens.
+Letters: B batch, N rungs, Q queries, NQ all of them in a row, C width of a caption that a block
+attends to, I width of the block, S picture tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from diffusers import ModelMixin, SanaTransformer2DModel
 from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
+from diffusers.utils import recurse_remove_peft_layers
 from jaxtyping import Float
-from peft import LoraConfig
+from peft import inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-LORA = "ladder"
-"""Name of the adapter."""
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-"""Ends of the names of the matrices that LoRA changes: those of both attentions of a block."""
+from ladder.model.adapters import NAME, adapter, write_adapter
+from ladder.model.generators import GENERATORS, Generator, caption_parts, cross_attentions
+from ladder.pretrained import class_of, load_part
 
-Part = TypeVar("Part", bound=ModelMixin)
+ADAPTED = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
+"""The matrices that LoRA changes: those of both attentions of a block."""
 
 
-class RungProcessor(SanaAttnProcessor2_0):
-    """Sana's cross-attention, on one of the `rungs` rungs."""
+class RungProcessor:
+    """A cross-attention as `attend` computes it, on one of the `rungs` rungs."""
 
-    def __init__(self, rung: int, rungs: int) -> None:
-        super().__init__()
+    def __init__(self, rung: int, rungs: int, attend: Callable[..., Tensor]) -> None:
         self.rung = rung
         self.rungs = rungs
+        self.attend = attend
 
     def __call__(
         self,
         attn: Attention,
         hidden_states: Float[Tensor, "B S I"],
-        encoder_hidden_states: Float[Tensor, "B NQ I"],
+        encoder_hidden_states: Float[Tensor, "B NQ C"],
         attention_mask: Tensor | None = None,
     ) -> Float[Tensor, "B S I"]:
         """Attend to the own rung in `encoder_hidden_states`, in which they all stand in a row.
@@ -55,34 +57,39 @@ class RungProcessor(SanaAttnProcessor2_0):
         if attention_mask is not None:
             raise ValueError(f"rungs have no mask, got one of shape {tuple(attention_mask.shape)}")
         own = encoder_hidden_states.unflatten(1, (self.rungs, -1))[:, self.rung]
-        return super().__call__(attn, hidden_states, own)
+        return self.attend(attn, hidden_states, own)
 
 
-def attach_rungs(transformer: SanaTransformer2DModel, rungs: int) -> SanaTransformer2DModel:
-    """Give block i of `transformer` rung i: changes it in place, and returns it.
+def attach_rungs(generator: Generator, rungs: int) -> Generator:
+    """Give block i of `generator` rung i: changes it in place, and returns it.
 
-    Raises ValueError unless there is one rung a block.
+    A generator that had rungs gets new ones. Raises ValueError unless there is one rung a block.
     """
-    blocks = transformer.transformer_blocks
-    if len(blocks) != rungs:
-        raise ValueError(f"there must be one rung for each of {len(blocks)} blocks, got {rungs}")
-    for index, block in enumerate(blocks):
-        block.attn2.set_processor(RungProcessor(index, rungs))
-    return transformer
+    attentions = cross_attentions(generator)
+    if len(attentions) != rungs:
+        raise ValueError(
+            f"there must be one rung for each of {len(attentions)} blocks, got {rungs}"
+        )
+    for index, attention in enumerate(attentions):
+        stock = attention.processor
+        if isinstance(stock, RungProcessor):
+            stock = stock.attend
+        attention.set_processor(RungProcessor(index, rungs, stock))
+    return generator
 
 
 class ConditionsOnce:
     """A context in which a generator computes only once what depends on its conditions alone.
 
-    That is their projection and norm, and every block's keys and values of its rung: the many steps
-    of a sampling share them. All calls within the context, which may be left and entered again,
-    must be for the same conditions.
+    That is their projection and norm, if any, and every block's keys and values of its rung: the
+    many steps of a sampling share them. All calls within the context, which may be left and entered
+    again, must be for the same conditions.
     """
 
-    def __init__(self, transformer: SanaTransformer2DModel) -> None:
-        places = [(transformer, "caption_projection"), (transformer, "caption_norm")]
-        for block in transformer.transformer_blocks:
-            places += [(block.attn2, "to_k"), (block.attn2, "to_v")]
+    def __init__(self, generator: Generator) -> None:
+        places = [(generator, name) for name in caption_parts(generator)]
+        for attention in cross_attentions(generator):
+            places += [(attention, "to_k"), (attention, "to_v")]
         self.places = [(parent, name, Once(getattr(parent, name))) for parent, name in places]
 
     def __enter__(self) -> None:
@@ -108,49 +115,36 @@ class Once(nn.Module):
         return self.outcome
 
 
-def add_lora(transformer: SanaTransformer2DModel, rank: int) -> None:
-    """Freeze the weights of `transformer` but for its projection of captions, and put low-rank
-    matrices, which start at no change, beside those of its attentions (arXiv 2106.09685)."""
-    transformer.add_adapter(
-        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights=True, target_modules=[*LORA_TARGETS]),
-        adapter_name=LORA,
-    )
-    for name, value in transformer.named_parameters():
-        if name.startswith("caption"):
-            value.requires_grad_(True)
+def add_lora(generator: Generator, rank: int, dora: bool = False) -> None:
+    """Freeze the weights of `generator` but for its projection of captions, if any, and put
+    low-rank matrices, which start at no change, beside those of its attentions."""
+    # diffusers' own `add_adapter` does the same, but PixArt lacks it.
+    inject_adapter_in_model(adapter(rank, dora, ADAPTED), generator, NAME)
+    for name in caption_parts(generator):
+        generator.get_submodule(name).requires_grad_(True)
 
 
-def merge_lora(transformer: SanaTransformer2DModel) -> None:
+def write_lora(generator: Generator, folder: Path) -> None:
+    """Write what it has learnt since `add_lora` as a folder of peft: upon the weights of then, peft
+    makes of it the generator that `merge_lora` leaves."""
+    write_adapter(generator, folder, whole=caption_parts(generator))
+
+
+def merge_lora(generator: Generator) -> None:
     """Add the low-rank changes to the weights and remove their matrices; all can learn again."""
-    transformer.fuse_lora(adapter_names=[LORA])
-    transformer.unload_lora()
-    transformer.requires_grad_(True)
+    for module in generator.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge(adapter_names=[NAME])
+    recurse_remove_peft_layers(generator)
+    del generator.peft_config
+    generator.requires_grad_(True)
 
 
-def load_part(
-    part: type[Part], source: Path | str, subfolder: str, dtype: torch.dtype = torch.float32
-) -> Part:
-    """Load a diffusers model from a subfolder of a folder, or of a hub id (`id`, `id@revision`).
+def load_generator(
+    source: Path | str, subfolder: str, dtype: torch.dtype = torch.float32
+) -> Generator:
+    """The generator in a subfolder of a folder or hub id.
 
-    Raises ValueError when weights are missing or left over.
+    Raises ValueError for one that no ladder draws with, and when weights are missing or left over.
     """
-    name, revision = located(source)
-    model, report = part.from_pretrained(
-        name,
-        subfolder=subfolder,
-        revision=revision,
-        torch_dtype=dtype,
-        output_loading_info=True,
-    )
-    wrong = {kind: sorted(keys) for kind, keys in report.items() if keys}
-    if wrong:
-        raise ValueError(f"the weights in {source}/{subfolder} must fit, got {wrong}")
-    return model
-
-
-def located(source: Path | str) -> tuple[str, str | None]:
-    """Name and revision of a folder, which has none, or of a hub id (`id`, `id@revision`)."""
-    if Path(source).is_dir():
-        return str(source), None
-    name, _, revision = str(source).partition("@")
-    return name, revision or None
+    return load_part(class_of(GENERATORS, source, subfolder), source, subfolder, dtype)

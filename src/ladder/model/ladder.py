@@ -16,23 +16,39 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import ModelMixin, SanaTransformer2DModel
+from diffusers import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ladder import config
+from ladder.model import generators
+from ladder.model.adapters import (
+    adapt_mllm,
+    adapted,
+    is_adapter,
+    read_mllm_adapter,
+    write_adapter,
+)
 from ladder.model.connector import Connector, ConnectorPerRung
-from ladder.model.generator import add_lora, attach_rungs, load_part, merge_lora
+from ladder.model.generator import (
+    add_lora,
+    attach_rungs,
+    load_generator,
+    merge_lora,
+    write_lora,
+)
 from ladder.model.prompts import Prompts
 from ladder.model.reference import Reference
 from ladder.model.rungs import Mixture, Taps, layer_indices
 from ladder.model.understanding import Understanding
+from ladder.pretrained import generator_folder
 
 CONFIG = "config.json"
 WEIGHTS = "ladder.safetensors"
 GENERATOR = "generator"
+MLLM_ADAPTER = "mllm_adapter"
 
 
 class Ladder(ModelMixin):
@@ -45,7 +61,7 @@ class Ladder(ModelMixin):
     def __init__(
         self,
         understanding: Understanding,
-        generator: SanaTransformer2DModel,
+        generator: generators.Generator,
         taps: Taps,
         queries: int,
         connectors: Literal["shared", "per_rung"] = "shared",
@@ -55,12 +71,13 @@ class Ladder(ModelMixin):
         """Put the parts together, and draw fresh queries and fresh connectors from `seed`.
 
         `connector_width` None is the generator's caption channels. Raises ValueError if the taps
-        were made for other parts.
+        were made for other parts, and for a generator that isn't one of `GENERATORS`.
         """
         super().__init__()
+        generators.require_generator(generator)
         if taps.depth != understanding.depth:
             raise ValueError(f"taps are for {taps.depth} layers, got {understanding.depth}")
-        channels = generator.config.caption_channels
+        channels = generators.caption_channels(generator)
         widths = (understanding.width, connector_width or channels, channels)
         self.understanding = understanding
         self.connectors = connectors
@@ -87,10 +104,10 @@ class Ladder(ModelMixin):
         understanding = Understanding.from_pretrained(
             foundations.mllm, getattr(torch, foundations.dtype)
         )
-        generator = load_part(SanaTransformer2DModel, foundations.generator, "transformer")
-        taps = layer_indices(
-            model.scheme, generator.config.num_layers, understanding.depth, model.layers, seed
-        )
+        source = foundations.generator
+        generator = load_generator(source, generator_folder(source))
+        blocks = len(generators.cross_attentions(generator))
+        taps = layer_indices(model.scheme, blocks, understanding.depth, model.layers, seed)
         ladder = cls(
             understanding,
             generator,
@@ -100,6 +117,8 @@ class Ladder(ModelMixin):
             model.connector_width,
             seed,
         )
+        if model.mllm_lora_rank is not None:
+            adapt_mllm(understanding.mllm, model.mllm_lora_rank, model.dora, taps.highest, seed)
         if model.query_text is not None:
             ladder.begin_queries_with(model.query_text)
         return ladder
@@ -143,11 +162,7 @@ class Ladder(ModelMixin):
         conditions: Float[Tensor, "B NQ C"],
     ) -> Float[Tensor, "B Z H W"]:
         """The velocity at noisy `latents`; `timesteps` are 1000 s, as schedulers count them."""
-        return self.generator(
-            latents,
-            encoder_hidden_states=conditions,
-            timestep=timesteps * self.generator.config.timestep_scale,
-        ).sample
+        return generators.velocity(self.generator, latents, timesteps, conditions)
 
     def forward(
         self,
@@ -158,14 +173,18 @@ class Ladder(ModelMixin):
         """The velocity at noisy `latents` (time 1000 s) for `prompts`."""
         return self.velocity(latents, timesteps, self.conditions(prompts))
 
-    def begin_lora(self, rank: int, seed: int) -> None:
+    def begin_lora(self, rank: int, seed: int, dora: bool = False) -> None:
         """From now on the generator's blocks learn low-rank changes only, drawn from `seed`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            add_lora(self.generator, rank)
+            add_lora(self.generator, rank, dora)
+
+    def save_lora(self, folder: Path) -> None:
+        """Write what was learnt so to a folder that peft loads upon the generator of before."""
+        write_lora(self.generator, folder)
 
     def end_lora(self) -> None:
-        """Add what was learnt so to the generator's weights: it is a stock Sana again."""
+        """Add what was learnt so to the generator's weights: it is a stock model again."""
         merge_lora(self.generator)
 
     def enable_gradient_checkpointing(self, queries: bool = False) -> None:
@@ -180,19 +199,20 @@ class Ladder(ModelMixin):
         self.understanding.checkpointing = False
 
     def named_trainables(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and values of all that is trained: everything but the MLLM."""
+        """Names and values of all that is trained: everything but the MLLM's own weights."""
         return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """All that is trained: queries, connector, generator, and weights of a learned mixture."""
+        """All that is trained: queries, connector, generator, weights of a learned mixture, and an
+        adapter of the MLLM."""
         return [value for _, value in self.named_trainables()]
 
     def trainable_state(self) -> dict[str, Tensor]:
-        """The state of everything but the MLLM."""
+        """The state of everything but the MLLM's own weights."""
         return {
             name: value
             for name, value in self.state_dict().items()
-            if not name.startswith("understanding.")
+            if not name.startswith("understanding.") or is_adapter(name)
         }
 
     def load_trainable_state(self, state: dict[str, Tensor]) -> None:
@@ -201,7 +221,7 @@ class Ladder(ModelMixin):
         self.load_state_dict(state, strict=False)
 
     def save_pretrained(self, save_directory: Path | str, dtype: torch.dtype | None = None) -> None:
-        """Write queries, connector and generator to a folder, and the MLLM by reference.
+        """Write all that is trained to a folder, and the MLLM by reference.
 
         `dtype` is that of the stored weights; None leaves them as they are.
         """
@@ -210,7 +230,8 @@ class Ladder(ModelMixin):
         own, generator = {}, {}
         for name, value in self.trainable_state().items():
             part = generator if name.startswith("generator.") else own
-            part[name.removeprefix("generator.")] = value.to(dtype or value.dtype).contiguous()
+            if not name.startswith("understanding."):
+                part[name.removeprefix("generator.")] = value.to(dtype or value.dtype).contiguous()
         save_file(own, folder / WEIGHTS)
         save_file(generator, folder / GENERATOR / SAFETENSORS_WEIGHTS_NAME, {"format": "pt"})
         self.generator.save_config(folder / GENERATOR)
@@ -221,13 +242,17 @@ class Ladder(ModelMixin):
             "connector_width": self.connector_width,
             "mllm": self.understanding.reference.as_dict(folder),
         }
+        if adapted(self.understanding.mllm):
+            write_adapter(self.understanding.mllm, folder / MLLM_ADAPTER, dtype)
+            settings[MLLM_ADAPTER] = True
         (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(
         cls, folder: Path | str, torch_dtype: torch.dtype | None = None, **_: Any
     ) -> Ladder:
-        """Load a saved ladder and the MLLM it names, all in `torch_dtype` (default float32).
+        """Load a saved ladder and the MLLM it names, all in `torch_dtype` (default float32) but for
+        the MLLM's adapter, which is float32.
 
         A pipeline passes diffusers' other loading options too; they have no meaning here. Raises
         ValueError if the MLLM isn't the one the ladder was trained on, or keys don't match.
@@ -236,9 +261,12 @@ class Ladder(ModelMixin):
         settings = json.loads((folder / CONFIG).read_text())
         taps = Taps(**settings["taps"] | {"layers": tuple(settings["taps"]["layers"])})
         reference = Reference.read(settings["mllm"], folder)
-        generator = load_part(SanaTransformer2DModel, folder, GENERATOR, dtype)
+        generator = load_generator(folder, GENERATOR, dtype)
+        understanding = Understanding.from_pretrained(reference, dtype)
+        if settings.get(MLLM_ADAPTER):
+            read_mllm_adapter(understanding.mllm, folder / MLLM_ADAPTER, taps.highest)
         ladder = cls(
-            Understanding.from_pretrained(reference, dtype),
+            understanding,
             generator,
             taps,
             settings["queries"],
@@ -247,7 +275,11 @@ class Ladder(ModelMixin):
         )
         ladder.to(dtype)
         own = load_file(folder / WEIGHTS)
-        own |= {f"{GENERATOR}.{name}": value for name, value in generator.state_dict().items()}
+        own |= {
+            name: value
+            for name, value in ladder.trainable_state().items()
+            if name.startswith(("generator.", "understanding."))
+        }
         ladder.load_trainable_state(own)
         return ladder
 

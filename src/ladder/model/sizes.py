@@ -12,6 +12,8 @@ from typing import Any
 from diffusers import AutoencoderDC, SanaTransformer2DModel
 from transformers import AutoConfig, Qwen2_5_VLConfig
 
+from ladder.pretrained import class_of, generator_folder
+
 QWEN_VISION = {
     "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14,
     "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
@@ -80,10 +82,15 @@ def mllm_config(source: str) -> Qwen2_5_VLConfig:
 
 
 def generator_config(source: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of Sana and of its autoencoder: of a local folder, or of one of GENERATORS."""
+    """Of Sana and of its autoencoder: of a local folder, or of one of GENERATORS.
+
+    Raises ValueError for a folder with another generator.
+    """
     if Path(source).is_dir():
+        part = generator_folder(source)
+        sana = class_of({"SanaTransformer2DModel": SanaTransformer2DModel}, source, part)
         return (
-            SanaTransformer2DModel.load_config(source, subfolder="transformer"),
+            sana.load_config(source, subfolder=part),
             AutoencoderDC.load_config(source, subfolder="vae"),
         )
     return _known(source, GENERATORS), DC_AE

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, PreTrainedModel, TextIteratorStreamer
 from transformers.masking_utils import create_causal_mask
 
+from ladder.model.adapters import acting, is_adapter
 from ladder.model.mllms import (
     Embedded,
     embedded,
@@ -41,7 +43,10 @@ from ladder.model.rungs import NORM, Layer, Taps
 
 
 class Understanding(nn.Module):
-    """A frozen MLLM: without gradient, always in eval mode, untouched."""
+    """A frozen MLLM: without gradient, always in eval mode, untouched.
+
+    An adapter that it was given acts in the pass of the queries, and learns.
+    """
 
     def __init__(
         self,
@@ -91,7 +96,8 @@ class Understanding(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Understanding:
         """Move or cast, but for the frequencies of the rotary embeddings, which are moved only.
 
-        Rounded to bfloat16 they would blur every position, and no saved state would show it.
+        Rounded to bfloat16 they would blur every position, and no saved state would show it. An
+        adapter is moved only too: small steps of training would be lost in bfloat16.
         """
         exact = [
             (module, name, buffer)
@@ -99,9 +105,13 @@ class Understanding(nn.Module):
             for name, buffer in module.named_buffers(recurse=False)
             if name.endswith("inv_freq")
         ]
+        learnt = {n: value.data for n, value in self.named_parameters() if is_adapter(n)}
         super()._apply(fn, recurse)
         for module, name, buffer in exact:
             setattr(module, name, buffer.to(getattr(module, name).device))
+        for name, value in learnt.items():
+            parameter = self.get_parameter(name)
+            parameter.data = value.to(parameter.device)
         return self
 
     def train(self, mode: bool = True) -> Understanding:
@@ -117,7 +127,8 @@ class Understanding(nn.Module):
     ) -> Float[Tensor, "K B Q D"]:
         """The states of the queries after each prompt, at the K layers of `taps`.
 
-        Only `taps.highest` layers run. The gradient reaches the queries and nothing else.
+        Only `taps.highest` layers run. The gradient reaches the queries, an adapter and nothing
+        else.
         """
         self._choose_attention(queries.device)
         cache = DynamicCache(config=self.mllm.config.get_text_config())
@@ -126,14 +137,15 @@ class Understanding(nn.Module):
             mask = read(prompts, cache, taps.highest)
         first = prompts.position_ids.amax((0, 2))[:, None] + 1
         positions = first + torch.arange(len(queries), device=first.device)
-        states = self._run(
-            Embedded(queries.to(self.mllm.dtype).expand(len(prompts), -1, -1)),
-            positions.expand(3, -1, -1),
-            torch.cat([mask, torch.ones_like(positions)], dim=1),
-            cache,
-            taps.highest,
-            keep={self.depth if layer == NORM else layer for layer in taps.layers},
-        )
+        with acting(self.mllm):
+            states = self._run(
+                Embedded(queries.to(self.mllm.dtype).expand(len(prompts), -1, -1)),
+                positions.expand(3, -1, -1),
+                torch.cat([mask, torch.ones_like(positions)], dim=1),
+                cache,
+                taps.highest,
+                keep={self.depth if layer == NORM else layer for layer in taps.layers},
+            )
         if NORM in taps.layers:
             states[NORM] = language_model(self.mllm).norm(states[self.depth])
         return torch.stack([states[layer] for layer in taps.layers])
@@ -238,7 +250,9 @@ class Understanding(nn.Module):
         for index, layer in enumerate(model.layers[:layers], start=1):
             run = partial(layer, attention_mask=attention, position_embeddings=turned)
             if self.checkpointing and states.requires_grad:
-                states = checkpoint(beside, run, states, cache, use_reentrant=False)
+                states = checkpoint(
+                    beside, run, states, cache, use_reentrant=False, context_fn=self._run_anew
+                )
             else:
                 states = run(states, cache=cache)
             if index <= len(entering.deeper):
@@ -246,6 +260,10 @@ class Understanding(nn.Module):
             if index in keep:
                 kept[index] = states
         return kept
+
+    def _run_anew(self) -> tuple[AbstractContextManager, AbstractContextManager]:
+        """Of a checkpoint: what surrounds the layer the first time, and the second."""
+        return nullcontext(), acting(self.mllm)
 
     def _question_inputs(
         self,

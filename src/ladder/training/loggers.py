@@ -52,11 +52,12 @@ class StepLogger(DVCLiveLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the last row of each curve to metrics.json, whichever run has logged it."""
-        summary = {"step": 0}
+        summary, steps = {}, [0]
         for curve in sorted(Path(self.experiment.plots_dir).glob("metrics/*.tsv")):
             step, value = curve.read_text().splitlines()[-1].split("\t")
-            summary |= {curve.stem: float(value), "step": max(summary["step"], int(step))}
-        self.experiment.summary = summary
+            summary[curve.stem] = float(value)
+            steps.append(int(step))
+        self.experiment.summary = summary | {"step": max(steps)}
         super().finalize(status)
 
 

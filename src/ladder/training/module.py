@@ -23,6 +23,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from ladder import flow
 from ladder.config import Flow, Stage
 from ladder.data.loading import Batch
+from ladder.model.adapters import is_adapter
+from ladder.model.generators import CAPTION_PARTS
 from ladder.model.ladder import Ladder
 from ladder.training.average import WeightAverage
 from ladder.training.monitor import took_step
@@ -163,9 +165,10 @@ def step_seed(seed: int, stage: str, rank: int, step: int, micro: int) -> int:
 
 def pretrained(name: str) -> bool:
     """Whether a parameter belongs to what the generator knows already, and not to what is new:
-    queries, connector, low-rank changes, and the generator's projection of captions."""
-    new = name.startswith("generator.caption") or ".lora_" in name
-    return name.startswith("generator.") and not new
+    queries, connector, low-rank changes (of the MLLM too), and the generator's projection of
+    captions, if any."""
+    own = name.removeprefix("generator.")
+    return own != name and not own.startswith(CAPTION_PARTS) and not is_adapter(name)
 
 
 def decays(name: str) -> bool:

@@ -3,13 +3,14 @@
 Stages differ in their data and settings only. Each takes the ladder of the one before (the first
 takes the foundations) and leaves its own in RUNS/<arm>-<seed>/<stage>:
 
-ladder/         the outcome: averaged weights, and in training.json the settings they depend on
-dvclive/        loss, norm, skipped and lr of every step, for DVC's plots; sample grids
-tensorboard/    the same, to watch
-samples/        grids of fixed prompts from fixed noise
-events.jsonl    the steps that the monitor didn't let pass
-faults.jsonl    the steps that were spoilt on purpose, if any
-last.ckpt       only while the stage runs: an interrupted stage goes on from it, bit for bit
+ladder/             the outcome: averaged weights, and in training.json what they depend on
+generator_adapter/  with `model.lora_rank`, what the generator learnt, in a form that peft loads
+dvclive/            loss, norm, skipped and lr of every step, for DVC's plots; sample grids
+tensorboard/        the same, to watch
+samples/            grids of fixed prompts from fixed noise
+events.jsonl        the steps that the monitor didn't let pass
+faults.jsonl        the steps that were spoilt on purpose, if any
+last.ckpt           only while the stage runs: an interrupted stage goes on from it, bit for bit
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ StageName = Literal["t2i", "ti2i", "finetune"]
 STAGES: tuple[StageName, ...] = ("t2i", "ti2i", "finetune")
 """In their order."""
 CHECKPOINT = "last.ckpt"
+ADAPTER = "generator_adapter"
 SETTINGS = "training.json"
 """In the folder of a trained ladder: the settings that it depends on."""
 INDEPENDENT = ("threads", "cluster", "sampling", "evaluation")
@@ -124,13 +126,14 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     if not checkpoints.step and stage == STAGES[0] and config.translation.steps:
         translate(config, ladder.to(trainer.strategy.root_device), encoded)
     if config.model.lora_rank:
-        ladder.begin_lora(config.model.lora_rank, config.seed)
+        ladder.begin_lora(config.model.lora_rank, config.seed, config.model.dora)
     module = LadderModule(ladder, chosen, config.flow, stage, config.seed, config.model.query_noise)
     ladder.train()  # all but the MLLM, which stays as it is
     with attention():
         trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
     module.average.apply()
     if config.model.lora_rank:
+        rank_zero_only(ladder.save_lora)(folder / ADAPTER)
         ladder.end_lora()
     ladder.eval()
 
@@ -195,7 +198,7 @@ def record_nothing(folder: Path) -> None:
 @rank_zero_only
 def clear(folder: Path) -> None:
     """Remove what an earlier run of a stage left, so that nothing of it is mixed with this one."""
-    for name in ("ladder", "dvclive", "tensorboard", "samples"):
+    for name in ("ladder", ADAPTER, "dvclive", "tensorboard", "samples"):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
     for name in ("events.jsonl", "faults.jsonl"):

@@ -30,10 +30,10 @@ from ladder.config import Config, Model, Translation
 from ladder.data.loading import LadderData
 from ladder.foundations.optimizers import muon_and_adamw
 from ladder.foundations.words import state_of_nothing, states_of_words
-from ladder.model.generator import located
 from ladder.model.ladder import Ladder
 from ladder.model.prompts import Prompts
 from ladder.model.rungs import NORM, Taps
+from ladder.pretrained import located
 
 
 def translate(config: Config, ladder: Ladder, encoded: Path) -> None:
@@ -104,7 +104,7 @@ class Words:
     def from_pretrained(cls, source: str, names: list[str], groups: Sequence[int]) -> Words:
         """With that of the pipeline in a folder, or on the hub (`id` or `id@revision`).
 
-        Raises ValueError where there is none.
+        Raises ValueError where there is none, and for one that isn't Gemma2, Sana's.
         """
         name, revision = located(source)
         where = {"pretrained_model_name_or_path": name, "revision": revision}
@@ -118,6 +118,11 @@ class Words:
                 "translation (translation.steps above 0) needs a text encoder and a tokenizer "
                 f"beside the generator, got none in {source}"
             ) from error
+        if not isinstance(encoder, Gemma2Model):
+            raise ValueError(
+                "translation (translation.steps above 0) needs a Gemma2 beside the generator, got "
+                f"a {type(encoder).__name__} in {source}"
+            )
         return cls(encoder.eval(), tokenizer, names, groups)
 
     @torch.no_grad()
