@@ -2,7 +2,8 @@
 # One stage of the paper's training under SLURM, from the root of the repository on a shared disk:
 #     sbatch experiments/cluster/slurm.sh t2i [key=value ...]
 # srun starts one process a GPU, which Lightning finds by itself. When the job's time ends it is put
-# back into the queue, and goes on from its last checkpoint.
+# back into the queue, and goes on from its last checkpoint. With STRATEGY=fsdp before sbatch the
+# weights are sharded over the GPUs, and a checkpoint of either strategy goes on under the other.
 #SBATCH --job-name=ladder
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8
@@ -14,6 +15,7 @@
 set -euo pipefail
 stage=$1
 shift
+: "${STRATEGY:=ddp}"
 exec srun python -m ladder.cli train "$stage" --profile paper \
-    cluster.strategy=ddp cluster.devices="$SLURM_NTASKS_PER_NODE" \
+    cluster.strategy="$STRATEGY" cluster.devices="$SLURM_NTASKS_PER_NODE" \
     cluster.nodes="$SLURM_JOB_NUM_NODES" "$@"

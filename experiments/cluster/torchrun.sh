@@ -2,12 +2,13 @@
 # One stage of the paper's training on the GPUs of this machine:
 #     experiments/cluster/torchrun.sh t2i [key=value ...]
 # On several machines, run it on each with NODES=4 and HOST=<the first machine>. An interrupted
-# stage goes on from its last checkpoint when it is started again.
+# stage goes on from its last checkpoint when it is started again. With STRATEGY=fsdp the
+# weights are sharded over the GPUs, and a checkpoint of either strategy goes on under the other.
 set -euo pipefail
 stage=$1
 shift
-: "${GPUS:=8}" "${NODES:=1}" "${HOST:=localhost}" "${PORT:=29500}"
+: "${STRATEGY:=ddp}" "${GPUS:=8}" "${NODES:=1}" "${HOST:=localhost}" "${PORT:=29500}"
 exec torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --rdzv-backend c10d \
     --rdzv-endpoint "$HOST:$PORT" --rdzv-id "ladder-$stage" \
     -m ladder.cli train "$stage" --profile paper \
-    cluster.strategy=ddp cluster.devices="$GPUS" cluster.nodes="$NODES" "$@"
+    cluster.strategy="$STRATEGY" cluster.devices="$GPUS" cluster.nodes="$NODES" "$@"

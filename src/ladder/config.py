@@ -84,6 +84,16 @@ class Config:
                 "translation needs queries that begin as words (model.query_text), got "
                 f"{self.translation.steps} steps and random queries"
             )
+        if self.cluster.strategy == "fsdp" and self.monitor.faults.rate:
+            raise ValueError(
+                "monitor.faults.rate must be 0 under cluster.strategy fsdp, where gradients are "
+                f"sharded, got {self.monitor.faults.rate}"
+            )
+        if self.cluster.strategy == "fsdp" and self.model.mllm_lora_rank is not None:
+            raise ValueError(
+                "model.mllm_lora_rank must be null under cluster.strategy fsdp, which shards the "
+                f"MLLM's layers, got {self.model.mllm_lora_rank}"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested values, as JSON and YAML hold them; `build(Config, ...)` reads them back."""

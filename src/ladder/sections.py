@@ -33,8 +33,9 @@ Dtype = Literal["float32", "bfloat16"]
 class Cluster:
     """Where training runs. Every process draws its own samples, noise and times."""
 
-    strategy: Literal["auto", "ddp"]
-    """Lightning's name: auto (one process on one device) or ddp (one process a device)."""
+    strategy: Literal["auto", "ddp", "fsdp"]
+    """auto (one process on one device), ddp (one process a device, each with all weights) or fsdp
+    (FSDP2: each with a part of the weights, of which layers gather theirs as they compute)."""
     devices: int
     """GPUs of a node, or processes where there are none."""
     nodes: int
@@ -51,9 +52,14 @@ class Cluster:
     def __post_init__(self) -> None:
         at_least(self, 1, "devices", "nodes")
         at_least(self, 0, "workers")
+        if self.strategy == "fsdp" and self.readings is not None:
+            raise ValueError(
+                "readings must be null under strategy fsdp, where all processes read together, "
+                f"got {self.readings}"
+            )
         if self.strategy == "auto" and self.devices * self.nodes > 1:
             raise ValueError(
-                "strategy must be ddp for more than one process, got auto with "
+                "strategy must be ddp or fsdp for more than one process, got auto with "
                 f"{self.devices} devices on {self.nodes} nodes"
             )
 

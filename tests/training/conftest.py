@@ -96,6 +96,23 @@ def short(config: Config, foundations: Foundations) -> Config:
     )
 
 
+@pytest.fixture
+def wordy(short: Config) -> Config:
+    """Four queries, of which three begin as tokens of a word, and six steps of translation."""
+    return dataclasses.replace(
+        short,
+        model=dataclasses.replace(short.model, query_text="red"),
+        translation=dataclasses.replace(
+            short.translation,
+            groups=(1, 2),
+            prompts=8,
+            steps=6,
+            batch=4,
+            mixture={"t2i": 0.5, "ti2i": 0.5},
+        ),
+    )
+
+
 @pytest.fixture(autouse=True)
 def _outside_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """DVCLive asks git and DVC about the working directory."""

@@ -51,7 +51,7 @@ def main(plan: Path) -> None:
         share_chance()
     torch.set_num_threads(1)
     ladder = starting_ladder(config, STAGE, runs)
-    train(config, STAGE, ladder, Path(asked["encoded"]), runs / STAGE)
+    ladder = train(config, STAGE, ladder, Path(asked["encoded"]), runs / STAGE)
     save_file(ladder.trainable_state(), runs / f"{rank}.safetensors")
     (runs / f"{rank}.json").write_text(json.dumps(seen))
 

@@ -27,23 +27,6 @@ from ladder.training.translation import (
 )
 
 
-@pytest.fixture
-def wordy(short: Config) -> Config:
-    """Four queries, of which three begin as tokens of a word, and six steps of translation."""
-    return dataclasses.replace(
-        short,
-        model=dataclasses.replace(short.model, query_text="red"),
-        translation=dataclasses.replace(
-            short.translation,
-            groups=(1, 2),
-            prompts=8,
-            steps=6,
-            batch=4,
-            mixture={"t2i": 0.5, "ti2i": 0.5},
-        ),
-    )
-
-
 def fresh(config: Config, **changes) -> Ladder:
     model = dataclasses.replace(config.model, **changes)
     return Ladder.from_foundations(model, config.foundations, config.seed)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ladder.training.sharding import placed, whole
+
 
 class WeightAverage:
     """Averages of `weights`, in float32 whatever their type is, begun at their present values.
@@ -48,13 +50,13 @@ class WeightAverage:
             self._set(saved)
 
     def state(self) -> list[Tensor]:
-        """The averages, in the order of the weights."""
-        return self.values
+        """The averages, in the order of the weights; of sharded ones, all processes call this."""
+        return [whole(value) for value in self.values]
 
     def load(self, state: list[Tensor]) -> None:
         """Take over what `state` gave. Errors: another number of tensors, other shapes."""
         for value, loaded in zip(self.values, state, strict=True):
-            value.copy_(loaded)
+            value.copy_(placed(loaded, value))
 
     @torch.no_grad()
     def _set(self, values: list[Tensor]) -> None:

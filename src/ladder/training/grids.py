@@ -24,6 +24,7 @@ from ladder.config import Sampling
 from ladder.pipeline import LadderPipeline
 from ladder.training.loggers import log_image
 from ladder.training.module import LadderModule
+from ladder.training.sharding import ShardedStrategy
 
 PROMPTS = 8
 """Of each set."""
@@ -67,13 +68,16 @@ class Grids(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LadderModule, *batch: Any) -> None:
         step = trainer.global_step
-        if step > self._seen and step % self.every == 0 and trainer.is_global_zero:
+        # Where weights are sharded, every process has to take part.
+        draws = trainer.is_global_zero or isinstance(trainer.strategy, ShardedStrategy)
+        if step > self._seen and step % self.every == 0 and draws:
             self.pipeline.vae.to(pl_module.device)
             pl_module.ladder.eval()
             with pl_module.average.applied():
                 grid = self.draw()
             pl_module.ladder.train()
-            grid.save(self.folder / f"{step:06d}.png")
+            if trainer.is_global_zero:
+                grid.save(self.folder / f"{step:06d}.png")
             for logger in trainer.loggers:
                 log_image(logger, "samples", step, grid)
         self._seen = step

@@ -28,6 +28,7 @@ from ladder.model.generators import CAPTION_PARTS
 from ladder.model.ladder import Ladder
 from ladder.training.average import WeightAverage
 from ladder.training.monitor import took_step
+from ladder.training.sharding import shard
 
 BETAS = (0.9, 0.999)
 """Of AdamW, as in the paper."""
@@ -60,6 +61,12 @@ class LadderModule(LightningModule):
         self.stage, self.flow, self.name, self.seed = stage, flow, name, seed
         self.average = WeightAverage(ladder.trainable_parameters(), stage.ema)
 
+    def configure_model(self) -> None:
+        """Shard the ladder where the strategy gave a mesh of processes."""
+        if self.device_mesh is not None:
+            shard(self.ladder, self.device_mesh["data_parallel"])
+            self.average = WeightAverage(self.ladder.trainable_parameters(), self.stage.ema)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The mean squared error of the velocity at one random time a sample."""
         # Drawn on the CPU, so that the noise is the same on every device.
@@ -79,7 +86,9 @@ class LadderModule(LightningModule):
         queries = self.ladder.queries
         shaken = None
         if self.query_noise:
-            shaken = self.query_noise * torch.randn(queries.shape, generator=generator).to(queries)
+            shaken = self.query_noise * torch.randn(queries.shape, generator=generator).to(
+                queries.device, queries.dtype
+            )
         conditions = self.ladder.conditions(batch.prompts, shaken)
         conditions = conditions.repeat(self.stage.noises, 1, 1)
         velocity = self.ladder.velocity(noisy, s * flow.TIMESTEPS, conditions)

@@ -27,6 +27,7 @@ from torch.optim import Optimizer
 
 from ladder.config import Monitor
 from ladder.training.judges import State, Verdict, judge
+from ladder.training.sharding import whole
 
 __all__ = [
     "DivergedError",
@@ -167,7 +168,8 @@ def took_step(optimizer: Optimizer) -> bool:
 def reduced(trainer: Trainer, loss: Tensor, optimizer: Optimizer) -> tuple[float, float]:
     """Loss and gradient norm as means over the ranks, so that all of them judge alike.
 
-    Under DDP the gradients are equal on all ranks already, and so is their norm.
+    Under DDP the gradients are equal on all ranks already, and so is their norm; where they are
+    sharded, it is put together from those of the parts.
     """
     gradients = [
         value.grad
@@ -175,8 +177,8 @@ def reduced(trainer: Trainer, loss: Tensor, optimizer: Optimizer) -> tuple[float
         for value in group["params"]
         if value.grad is not None
     ]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    both = torch.stack([loss.float(), norm.float()])
+    norm = whole(torch.nn.utils.get_total_norm(gradients))
+    both = torch.stack([loss.float(), norm.to(loss.device).float()])
     loss, norm = trainer.strategy.reduce(both, reduce_op="mean").tolist()
     return loss, norm
 

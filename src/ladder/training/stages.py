@@ -39,6 +39,7 @@ from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
 from ladder.training.monitor import GradientMonitor
 from ladder.training.progress import StepBar
+from ladder.training.sharding import ShardedStrategy, whole
 from ladder.training.translation import translate
 
 StageName = Literal["t2i", "ti2i", "finetune"]
@@ -71,15 +72,18 @@ def run_stage(
     folder = runs / f"{config.arm}-{config.seed}" / stage
     ladder = starting_ladder(config, stage, folder.parent)
     if stage_of(config, stage).steps:
-        train(config, stage, ladder, encoded, folder)
+        ladder = train(config, stage, ladder, encoded, folder)
     else:
         record_nothing(folder)
     save(config, stage, ladder, folder, export)
     return folder / "ladder"
 
 
-def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folder: Path) -> None:
-    """Train `ladder` in place by `stage`, or finish it from the checkpoint in `folder`."""
+def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folder: Path) -> Ladder:
+    """Train `ladder` in place by `stage`, or finish it from the checkpoint in `folder`.
+
+    Returns it; where it was sharded, another one, whole, of the same weights.
+    """
     chosen = stage_of(config, stage)
     checkpoints = Checkpoints(folder / CHECKPOINT, chosen.checkpoint_every, settings(config, stage))
     if not checkpoints.step:
@@ -101,12 +105,15 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
         every, images = chosen.sample_every, folder / "samples"
         grids.append(Grids(pipeline, prompts, every, config.sampling, config.seed, images))
+    sharded = cluster.strategy == "fsdp"
     trainer = Trainer(
         max_steps=chosen.steps,
         accumulate_grad_batches=chosen.accumulate,
         gradient_clip_val=chosen.clip,
         precision=chosen.precision,
-        strategy=cluster.strategy,
+        strategy=(
+            ShardedStrategy(cluster.devices * cluster.nodes) if sharded else cluster.strategy
+        ),
         devices=cluster.devices,
         num_nodes=cluster.nodes,
         deterministic=True,
@@ -132,10 +139,16 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     with attention():
         trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
     module.average.apply()
+    if sharded:
+        state = {name: whole(value) for name, value in ladder.trainable_state().items()}
+        ladder = starting_ladder(config, stage, folder.parent)
+        if config.model.lora_rank:
+            ladder.begin_lora(config.model.lora_rank, config.seed, config.model.dora)
+        ladder.load_trainable_state(state)
     if config.model.lora_rank:
         rank_zero_only(ladder.save_lora)(folder / ADAPTER)
         ladder.end_lora()
-    ladder.eval()
+    return ladder.eval()
 
 
 def attention() -> AbstractContextManager:
@@ -206,12 +219,14 @@ def clear(folder: Path) -> None:
 
 
 def quiet() -> None:
-    """Silence what Lightning says of every run, and three warnings that don't apply.
+    """Silence what Lightning says of every run, and four warnings that don't apply.
 
     Batches are cheap to assemble, so no worker is needed; the position in the data is restored by
-    LadderData, though not by its loader; and the MLLM is in eval mode by design.
+    LadderData, though not by its loader; the MLLM is in eval mode by design; and nothing changes in
+    place what a sharded module returns.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", r".*module\(s\) in eval mode.*")
+    warnings.filterwarnings("ignore", ".*returned a view tensor. An in-place op.*")
