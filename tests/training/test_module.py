@@ -93,7 +93,8 @@ def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
     stage = Stage(
         steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, noises=1,
         template_captions=True, lr=1e-3, generator_rate=1.0, query_rate=1.0, final_lr=1e-5,
-        warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1, precision="32-true",
+        warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1,
+        precision="32-true",
     )  # fmt: skip
     rates = [rate(step, stage) for step in range(stage.steps)]
     rising, falling = rates[: warmup + 1], rates[warmup:]
