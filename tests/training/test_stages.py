@@ -10,7 +10,16 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tests.training.running import CURVES, curve, equal, losses, train, weights, with_stage
+from tests.training.running import (
+    CURVES,
+    curve,
+    equal,
+    losses,
+    spikes,
+    train,
+    weights,
+    with_stage,
+)
 
 from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline
@@ -75,6 +84,16 @@ def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
         ladder = starting_ladder(config, name, tmp_path / "ladder-0")
         assert {value.dtype for value in ladder.understanding.parameters()} == {torch.bfloat16}
         assert {value.dtype for value in ladder.trainable_parameters()} == {torch.float32}
+
+
+def test_a_step_whose_loss_is_no_number_has_no_point_in_its_curve(
+    short, encoded, tmp_path, monkeypatch
+):
+    """Lightning would repeat the value of the step before."""
+    losses(monkeypatch, spikes({3: float("nan")}))
+    folder = train(short, encoded, tmp_path / "runs")
+    assert [step for step, _ in curve(folder, "loss")] == [0, 1, 2, *range(4, 10)]
+    assert [step for step, value in curve(folder, "skipped") if value] == [3]
 
 
 def test_checkpointing_changes_nothing(short, encoded, tmp_path):
