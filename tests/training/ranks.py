@@ -3,9 +3,11 @@
     torchrun --standalone --nproc-per-node 2 tests/training/ranks.py PLAN.json
 
 PLAN.json holds: config (all settings), encoded and runs (folders), faults (factors of the loss by
-step, on the last rank only), outage (a step at which power is lost, or null), and alike (whether
-noise and conditions belong to a sample and not to a rank, so that one process may be compared with
-two). Each rank leaves RANK.safetensors, what it trained, and RANK.json, the keys it saw by step.
+step, on the last rank only), outage (a step at which power is lost, or null), alike (whether noise
+and conditions belong to a sample and not to a rank, so that one process may be compared with two),
+and double (whether weights are float64: sums in another order round differently, and of a rounded
+gradient near 0 Adam makes a whole step). Each rank leaves RANK.safetensors, what it trained, and
+RANK.json, the keys it saw by step.
 """
 
 from __future__ import annotations
@@ -51,6 +53,8 @@ def main(plan: Path) -> None:
         share_chance()
     torch.set_num_threads(1)
     ladder = starting_ladder(config, STAGE, runs)
+    if asked["double"]:
+        ladder.double()
     ladder = train(config, STAGE, ladder, Path(asked["encoded"]), runs / STAGE)
     save_file(ladder.trainable_state(), runs / f"{rank}.safetensors")
     (runs / f"{rank}.json").write_text(json.dumps(seen))

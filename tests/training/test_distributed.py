@@ -42,7 +42,7 @@ def run(
     cluster = dataclasses.replace(
         config.cluster, strategy=strategy, devices=processes, checkpointing=checkpointing
     )
-    plan = {"faults": {}, "outage": None, "alike": False} | changes
+    plan = {"faults": {}, "outage": None, "alike": False, "double": False} | changes
     plan |= {"config": dataclasses.replace(config, cluster=cluster).as_dict()}
     plan |= {"encoded": str(encoded), "runs": str(runs)}
     (runs / "plan.json").write_text(json.dumps(plan))
@@ -58,7 +58,8 @@ def run(
 
 
 def trained(runs: Path, rank: int) -> dict[str, torch.Tensor]:
-    return load_file(runs / f"{rank}.safetensors")
+    state = load_file(runs / f"{rank}.safetensors")
+    return {name: value.float() for name, value in state.items()}
 
 
 def keys(runs: Path, rank: int) -> list[tuple[int, list[str]]]:
@@ -101,10 +102,10 @@ def test_one_process_and_two_agree_on_the_same_global_batch(
     short = dataclasses.replace(short, model=dataclasses.replace(short.model, **adapters))
     config = with_stage(short, "t2i", steps=10, batch=6, accumulate=1, sample_every=100)
     two = tmp_path / "two"
-    assert run(config, encoded, two, several, 2, alike=True, checkpointing="all") == 0
+    assert run(config, encoded, two, several, 2, alike=True, double=True, checkpointing="all") == 0
     assert (two / "t2i/generator_adapter").is_dir() == bool(adapters)
     config = with_stage(short, "t2i", steps=10, batch=12, accumulate=2, sample_every=100)
-    assert run(config, encoded, tmp_path / "one", single, 1, alike=True) == 0
+    assert run(config, encoded, tmp_path / "one", single, 1, alike=True, double=True) == 0
     assert keys(tmp_path / "one", 0) == [
         entry for step in range(10) for entry in (keys(tmp_path / "two", 0)[step],
                                                   keys(tmp_path / "two", 1)[step])
@@ -128,9 +129,9 @@ def test_sharded_weights_are_trained_as_whole_ones(wordy, encoded, tmp_path, lor
     saved = []
     for strategy in ("ddp", "fsdp"):
         folder = tmp_path / strategy
-        assert run(config, encoded, folder, strategy, 2, faults=faults, outage=9) != 0
+        assert run(config, encoded, folder, strategy, 2, faults=faults, outage=9, double=True) != 0
         saved.append(torch.load(folder / "t2i/last.ckpt", weights_only=True))
-        assert run(config, encoded, folder, strategy, 2, faults=faults) == 0
+        assert run(config, encoded, folder, strategy, 2, faults=faults, double=True) == 0
         verdicts = [event["verdict"] for event in events(folder / "t2i")]
         assert verdicts == ["skip", "skip", "go back"]
     theirs, ours = saved
