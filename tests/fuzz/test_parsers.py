@@ -227,13 +227,15 @@ JSON = st.recursive(
     max_leaves=12,
 )  # fmt: skip
 OBSERVATIONS = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60)
-QUESTIONS = st.just(b"item_id,proposition_id,dependency,tuple\na,1,0,entity\na,2,1,color\n")
+QUESTION_ROWS = b"item_id,proposition_id,dependency,tuple\na,1,0,entity\na,2,1,color\n"
 
 
-@given(st.sampled_from(sorted(SCORERS)), OBSERVATIONS, OBSERVATIONS | QUESTIONS)
+@given(st.sampled_from(sorted(SCORERS)), OBSERVATIONS, OBSERVATIONS | st.just(QUESTION_ROWS))
 @example("imgedit", b"\x1f\x8b\x08", b"")
 @example("tiif", b"[" * 5000, b"")
 @example("geneval", b'{"prompt_index": 9, "detections": {}}', b"{}")
+@example("geneval", b"", b"{}")
+@example("dpg", b'{"prompts": [{"item_id": "a", "answers": []}]}', QUESTION_ROWS)
 def test_any_file_of_observations_is_scored_or_refused(name: str, seen: bytes, asked: bytes):
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("seen", "asked")]
@@ -244,3 +246,4 @@ def test_any_file_of_observations_is_scored_or_refused(name: str, seen: bytes, a
         except ValueError:
             return
         assert found["benchmark"] == name
+        json.dumps(found, allow_nan=False)

@@ -94,6 +94,8 @@ def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any
         }
         verdicts.append((item["prompt_index"], geneval.judge(rows[item["prompt_index"]], found)))
         seen[item["prompt_index"]] += 1
+    if not verdicts:
+        raise ValueError("observations of geneval must have a line, got none")
     right: dict[str, list[bool]] = defaultdict(list)
     for index, verdict in verdicts:
         right[rows[index]["tag"]].append(verdict.correct)
@@ -109,7 +111,9 @@ def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any
 
 def of_dpg(text: str, questions: Path | None, per_item: bool) -> dict[str, Any]:
     table = dpg.read_questions(csv.DictReader(io.StringIO(read(needed(questions, "--questions")))))
-    answers = {item["item_id"]: item["answers"] for item in json.loads(text)["prompts"]}
+    records = json.loads(text)["prompts"]
+    # A prompt without a picture is one that is missing.
+    answers = {item["item_id"]: item["answers"] for item in records if item["answers"]}
     official, fixed = dpg.official(table, answers), dpg.fixed(table, answers)
     # Of a prompt whose only row the official scorer skips there can't be any record.
     wanted = [
