@@ -82,6 +82,7 @@ def test_settings_stand_anywhere_after_the_verb(seen: list):
         (["curate", "--arm", "nobody"], "ladder curate: no arm 'nobody' in"),
         (["curate", "--profile", "huge"], "ladder curate: no profile 'huge' in"),
         (["train", "t2i", "8"], "ladder train: '8' must be key=value"),
+        (["bench", "step", "60"], "ladder bench: N is of curation and decisions only, got 60"),
     ],
 )
 def test_bad_settings(words: list[str], complaint: str, seen: list, capsys: pytest.CaptureFixture):

@@ -77,6 +77,8 @@ def sweep(options: argparse.Namespace) -> None:
 
 def bench(options: argparse.Namespace) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
+    if options.what in ("step", "sample") and options.sizes:
+        raise ValueError(f"N is of curation and decisions only, got {options.sizes[0]}")
     if options.what in ("curation", "decisions"):
         from ladder.benchmarking.curation import curation, decisions
 

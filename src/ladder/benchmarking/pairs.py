@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import trange
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -31,9 +33,12 @@ class Pairs:
 
 
 def alternate(theirs: Callable[[], object], ours: Callable[[], object], pairs: int) -> Pairs:
-    """Run both in turn, each first in every other pair. Both must have run before."""
+    """Run both in turn, each first in every other pair, with a progress bar on stderr.
+
+    Both must have run before.
+    """
     found = []
-    for number in range(pairs):
+    for number in trange(pairs, unit="pair"):
         order = (theirs, ours) if number % 2 == 0 else (ours, theirs)
         spent = {run: cpu_seconds(run) for run in order}
         found.append((spent[theirs], spent[ours]))
