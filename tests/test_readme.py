@@ -65,6 +65,18 @@ def test_an_arm_differs_from_the_control_as_the_report_says(arm: str):
         assert said == f"{told} [{low:.1f}, {high:.1f}]", metric
 
 
+FULL = re.compile(r"^\| edit.exact \| (\w+) \| (\S+) \[(.+?), (.+?)\] \| 1 \| (\S+) ", re.MULTILINE)
+
+
+def test_edits_at_full_length_are_those_of_the_report():
+    said, short = [], []
+    for arm, *values in FULL.findall((ROOT / "experiments/report/table.md").read_text()):
+        mean, low, high, before = (f"{float(value):.0f}" for value in values)
+        said.append(f"`{arm}` {mean} [{low}, {high}]")
+        short.append(before)
+    assert f"exact {', '.join(said)}; short {', '.join(short)}." in " ".join(README.split())
+
+
 def test_as_many_cells_as_said_have_scores():
     cells = read_cells(Study.read(ROOT / "experiments/params.yaml"), ROOT / FOLDER)
     scored = sum(cell.run is not None for cell in cells)
