@@ -154,6 +154,12 @@ def test_a_folder_without_a_ladder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert line == f"ladder generate: {missing}: no trained ladder here\n"
 
 
+def test_what_a_name_holds_never_controls_the_terminal(seen: list, capsys: pytest.CaptureFixture):
+    line = refused(capsys, "edit", "no\nsuch\x1b[31m.png", "remove the star")
+    assert line.startswith("ladder edit: no such\ufffd[31m.png")
+    assert refused(capsys, "curate", "\x9b=1").startswith("ladder curate: command line: unknown key ")
+
+
 def test_a_picture_is_read_upright_and_in_rgb(tmp_path: Path):
     picture = Image.new("RGBA", (40, 30), (255, 0, 0, 0))
     exif = Image.Exif()

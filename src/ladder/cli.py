@@ -77,10 +77,13 @@ def interrupted(error: BaseException | None) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without its line breaks; a missing file by its name."""
+    """What an error says, without line breaks and other control characters; a missing file by its
+    name."""
+    said = str(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        said = f"{error.filename}: {error.strerror}"
+    said = " ".join(said.split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said)
 
 
 # ---- stages of the pipeline ----

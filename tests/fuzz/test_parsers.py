@@ -24,6 +24,7 @@ from tests.tiny import (
     tiny_tokenizer,
 )
 
+from ladder.cli import one_line
 from ladder.config import Config, ConfigError, load
 from ladder.data.records import Rejected
 from ladder.data.tars import index_tar
@@ -123,6 +124,8 @@ def layers(draw: st.DrawFn) -> dict[Any, Any]:
 
 
 @given(layers(), layers())
+@example({"\n": None}, {})
+@example({"\x1b[31m": None}, {})
 def test_layers_are_merged_or_refused_in_a_line(first: dict, second: dict):
     """What is merged is valid as a whole, has what the last layer says, and merges again."""
     config = shipped()
@@ -130,8 +133,8 @@ def test_layers_are_merged_or_refused_in_a_line(first: dict, second: dict):
         config = overlay(config, first, "first")
         config = overlay(config, second, "second")
     except ConfigError as error:
-        said = str(error)
-        assert "\n" not in said
+        said = one_line(error)
+        assert said.isprintable()
         assert said.startswith(("first: ", "second: "))
         return
     assert build(Config, json.loads(json.dumps(config.as_dict())), "again") == config
