@@ -62,12 +62,13 @@ def test_a_design_worked_out_by_hand():
     assert freedom == pytest.approx(10**2 / (6**2 / 1 + 4.5**2 / 2 + 0.5**2 / 2))
 
 
-def test_with_equal_seeds_it_is_the_test_over_prompts():
+def test_with_equal_seeds_these_are_taken_to_vary_as_prompts_do():
+    """MS_seeds, 0, is raised to MS_prompts, so that the variance is twice that over prompts."""
     values = np.tile([0.1, 0.5, 0.3, 0.9], (3, 1))
     mean, error, freedom = crossed(values)
     assert mean == pytest.approx(0.45)
-    assert error == pytest.approx(stats.sem(values[0]))
-    assert freedom == pytest.approx(3)
+    assert error == pytest.approx(np.sqrt(2) * stats.sem(values[0]))
+    assert freedom == pytest.approx(2**2 / (1 / 2 + 1 / 3))
 
 
 def test_with_equal_prompts_it_is_the_test_over_seeds():
@@ -108,13 +109,12 @@ def simulate(rng: np.random.Generator, effect: float, seeds: int = 3, prompts: i
     return arm("x", effect), arm("y", 0.0)
 
 
-def test_without_an_effect_few_differences_are_found():
-    """At most 5% false positives, up to what 300 simulations can tell (2 standard errors)."""
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_without_an_effect_at_most_a_twentieth_of_differences_are_found(seeds: int):
     rng = np.random.default_rng(0)
-    found = [paired(*simulate(rng, 0.0), "geneval_toy") for _ in range(300)]
-    assert np.mean([d.p < 0.05 for d in found]) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
-    covered = np.mean([d.low <= 0 <= d.high for d in found])
-    assert covered >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 300)
+    found = [paired(*simulate(rng, 0.0, seeds), "geneval_toy") for _ in range(400)]
+    assert np.mean([d.p < 0.05 for d in found]) <= 0.05
+    assert np.mean([d.low <= 0 <= d.high for d in found]) >= 0.95
     assert abs(np.mean([d.mean for d in found])) < 0.02
 
 
@@ -192,9 +192,10 @@ def test_the_detectable_effect_falls_with_prompts_and_seeds():
     assert minimum_detectable_effect(1200, 3, 0.4, 0.02) < base
     assert minimum_detectable_effect(300, 6, 0.4, 0.02) < base
     assert minimum_detectable_effect(300, 3, 0.4, 0.02, comparisons=10) > base
-    # Without a spread of seeds: (t.975 + t.8) sigma / root P, with very many prompts the normal's.
+    # Without a spread of seeds, taken to be that of prompts: (t.975 root 2 + t.8) sigma / root P;
+    # with very many prompts 2^2 / (1 / 2) degrees of freedom.
     many = minimum_detectable_effect(10**6, 3, 0.4, 0.0)
-    assert many == pytest.approx((1.95996 + 0.84162) * 0.4 / 1000, rel=1e-4)
+    assert many == pytest.approx((2.30600 * np.sqrt(2) + 0.88889) * 0.4 / 1000, rel=1e-4)
 
 
 def test_an_effect_of_that_size_is_found_four_times_of_five():

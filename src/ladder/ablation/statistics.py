@@ -8,8 +8,11 @@ S seeds and P prompts is estimated from the mean squares of the two-way layout,
 
     (MS_seeds + MS_prompts - MS_rest) / (S P),
 
-with Satterthwaite's degrees of freedom (Clark 1973, doi:10.1016/S0022-5371(73)80014-3). Several
-arms against one control are corrected by Holm's method.
+with Satterthwaite's degrees of freedom (Clark 1973, doi:10.1016/S0022-5371(73)80014-3). Few seeds
+estimate their mean square badly, and where it comes out low by chance a test is too sure: in
+simulations without any effect 6 to 9% of differences over two or three seeds had p < .05. MS_seeds
+is therefore never taken to be lower than MS_prompts, which makes that 0 to 3%. Several arms against
+one control are corrected by Holm's method.
 
 Letters: S seeds, P prompts.
 """
@@ -122,20 +125,16 @@ def _weights(metric: str, groups: np.ndarray) -> np.ndarray:
 
 
 def crossed(values: Float[np.ndarray, "S P"]) -> tuple[float, float, float]:
-    """Mean, standard error and degrees of freedom of values with random seeds and prompts.
-
-    The variance is never taken to be lower than that of either effect alone, since the difference
-    of mean squares may by chance be negative.
-    """
+    """Mean, standard error and degrees of freedom of values with random seeds and prompts."""
     seeds, prompts = values.shape
     mean = values.mean()
     by_seed, by_prompt = values.mean(1) - mean, values.mean(0) - mean
     rest = values - mean - by_seed[:, None] - by_prompt
     free_seeds, free_prompts = seeds - 1, prompts - 1
-    of_seeds = prompts * (by_seed**2).sum() / free_seeds
     of_prompts = seeds * (by_prompt**2).sum() / free_prompts
+    of_seeds = max(prompts * (by_seed**2).sum() / free_seeds, of_prompts)
     of_rest = (rest**2).sum() / (free_seeds * free_prompts)
-    total = max(of_seeds + of_prompts - of_rest, of_seeds, of_prompts)
+    total = of_seeds + max(of_prompts - of_rest, 0.0)
     if total == 0:
         return float(mean), 0.0, 1.0
     spread = (
@@ -181,9 +180,9 @@ def minimum_detectable_effect(
     if seeds < 2 or prompts < 2:
         raise ValueError(f"2 seeds and 2 prompts are the least, got {seeds} and {prompts}")
     of_prompts, of_seeds = prompt_deviation**2 / prompts, seed_deviation**2 / seeds
-    error = np.sqrt(of_prompts + of_seeds)
-    if error == 0:
+    if of_prompts == of_seeds == 0:
         return 0.0
-    freedom = error**4 / (of_prompts**2 / (prompts - 1) + of_seeds**2 / (seeds - 1))
-    quantiles = stats.t.ppf([1 - LEVEL / comparisons / 2, POWER], freedom)
-    return float(quantiles.sum() * error)
+    taken = max(of_seeds, of_prompts)  # for what seeds contribute, as by `crossed`
+    freedom = (of_prompts + taken) ** 2 / (of_prompts**2 / (prompts - 1) + taken**2 / (seeds - 1))
+    wanted, chance = stats.t.ppf([1 - LEVEL / comparisons / 2, POWER], freedom)
+    return float(wanted * np.sqrt(of_prompts + taken) + chance * np.sqrt(of_prompts + of_seeds))
