@@ -27,7 +27,7 @@ MAXIMUM_PIXELS = 2**26
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Of the pictures that are written, by the end of their names."""
 BATCH = 32
-"""Pictures drawn at once, if they aren't of one prompt."""
+"""Pictures drawn at once."""
 STDIN = "-"
 """In place of a text: the lines of what is piped in."""
 ANSWER = 256
@@ -221,7 +221,8 @@ def add_sampling(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seed", type=seed, default=0, help="of the noise (%(default)s)")
     verb.add_argument("--steps", type=positive, help="evaluations of the generator")
     verb.add_argument("--guidance", type=finite, help="how strongly the text is followed")
-    verb.add_argument("--grid", type=positive, default=1, metavar="N", help="pictures a prompt")
+    verb.add_argument("--grid", type=drawn_at_once, default=1, metavar="N",
+                      help=f"pictures a prompt, at most {BATCH}")  # fmt: skip
     add_model(verb)
     add_json(verb)
 
@@ -239,6 +240,13 @@ def add_model(verb: argparse.ArgumentParser) -> None:
 def add_json(verb: argparse.ArgumentParser) -> None:
     """How the outcome is told."""
     verb.add_argument("--json", action="store_true", help="say in JSON what was done")
+
+
+def drawn_at_once(text: str) -> int:
+    """A number of pictures that fit into one batch."""
+    if (number := positive(text)) > BATCH:
+        raise argparse.ArgumentTypeError(f"must be at most {BATCH}, got {number}")
+    return number
 
 
 def positive(text: str) -> int:
