@@ -154,12 +154,6 @@ def test_a_folder_without_a_ladder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert line == f"ladder generate: {missing}: no trained ladder here\n"
 
 
-def test_more_pictures_than_memory_might_hold_are_refused(capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["generate", "a star", "--grid", "100000"])
-    assert "--grid: must be at most 32, got 100000" in capsys.readouterr().err
-
-
 def test_what_a_name_holds_never_controls_the_terminal(seen: list, capsys: pytest.CaptureFixture):
     line = refused(capsys, "edit", "no\nsuch\x1b[31m.png", "remove the star")
     assert line.startswith("ladder edit: no such\ufffd[31m.png")

@@ -160,7 +160,14 @@ def test_what_cannot_be_done_is_said_in_a_line(refused, words, complaint):
 
 
 @pytest.mark.parametrize(
-    "option", [["--seed", "-1"], ["--seed", str(2**63)], ["--guidance", "nan"], ["--steps", "-3"]]
+    "option",
+    [
+        ["--seed", "-1"],
+        ["--seed", str(2**63)],
+        ["--guidance", "nan"],
+        ["--steps", "-3"],
+        ["--grid", "100000"],
+    ],
 )
 def test_numbers_that_are_none(option, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -173,8 +180,8 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(run, refused):
     """WebP holds at most 16,383 pixels a side."""
     tiny_picture(0).save("drawn.webp")
     before = Path("drawn.webp").read_bytes()
-    words = ["--grid", str(16384 // SIDE), "--steps", "1", "--guidance", "1"]
-    refused("generate", "a star", *words, "-o", "drawn.webp")
+    words = ["a star"] * (16384 // SIDE)
+    refused("generate", *words, "--steps", "1", "--guidance", "1", "-o", "drawn.webp")
     assert Path("drawn.webp").read_bytes() == before
 
 
