@@ -247,8 +247,8 @@ def test_a_process_killed_at_any_moment_leaves_a_checkpoint(short, encoded, tmp_
     """Twenty times, of a run that writes one after every step and goes on from the last."""
     changes = {"steps": 100_000, "batch": 2, "accumulate": 1, "sample_every": 100_000}
     config = with_stage(short, "t2i", **changes, checkpoint_every=1)
-    plan = {"faults": {}, "outage": None, "alike": False, "config": config.as_dict()}
-    plan |= {"encoded": str(encoded), "runs": str(tmp_path)}
+    plan = {"faults": {}, "outage": None, "alike": False, "double": False}
+    plan |= {"config": config.as_dict(), "encoded": str(encoded), "runs": str(tmp_path)}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     path = tmp_path / "t2i/last.ckpt"
     processes = multiprocessing.get_context("forkserver")
