@@ -235,6 +235,7 @@ QUESTION_ROWS = b"item_id,proposition_id,dependency,tuple\na,1,0,entity\na,2,1,c
 
 @given(st.sampled_from(sorted(SCORERS)), OBSERVATIONS, OBSERVATIONS | st.just(QUESTION_ROWS))
 @example("imgedit", b"\x1f\x8b\x08", b"")
+@example("imgedit", b"\x1f\x8b\xff", b"")
 @example("tiif", b"[" * 5000, b"")
 @example("geneval", b'{"prompt_index": 9, "detections": {}}', b"{}")
 @example("geneval", b"", b"{}")

@@ -37,6 +37,7 @@ UNREADABLE = (
     RecursionError,
     TypeError,
     csv.Error,
+    gzip.BadGzipFile,
     json.JSONDecodeError,
     zlib.error,
 )
