@@ -47,6 +47,7 @@ __all__ = [
     "Translation",
     "World",
     "load",
+    "require_same",
 ]
 
 ARM_SECTIONS = ("model", "translation", "stages", "monitor", "curation")
@@ -128,6 +129,29 @@ def load(
             allowed = ", ".join(ARM_SECTIONS)
             raise ConfigError(f"{source}: an arm may not change {key}; allowed: {allowed}")
     return overlay(overlay(config, changes, str(source)), values, "command line")
+
+
+def require_same(expected: dict[str, Any], found: dict[str, Any], source: str) -> None:
+    """Raise ValueError, naming the dotted keys, unless two nested configurations are equal."""
+    ours, theirs = flattened(expected), flattened(found)
+    differing = [
+        f"{key} {theirs.get(key, 'absent')} instead of {ours.get(key, 'absent')}"
+        for key in sorted(ours | theirs)
+        if ours.get(key, "absent") != theirs.get(key, "absent")
+    ]
+    if differing:
+        raise ValueError(f"{source} must be of this configuration, but has {'; '.join(differing)}")
+
+
+def flattened(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flattened(value, f"{path}{name}.")
+        else:
+            flat[f"{path}{name}"] = value
+    return flat
 
 
 def _named_file(folder: Path, what: str, name: str) -> Path:

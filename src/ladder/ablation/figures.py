@@ -54,8 +54,17 @@ def score_figure(table: pd.DataFrame) -> Figure:
 
 
 def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
-    """Which layer of the MLLM feeds which block, for each arm; the darker, the larger the share."""
-    known = {cell.arm: cell.cost["rungs"] for cell in cells if cell.cost and cell.arm in study.arms}
+    """Which layer of the MLLM feeds which block, for each arm; the darker, the larger the share.
+
+    An arm whose seeds differ in it is shown by the first of these, which is named.
+    """
+    known: dict[str, list] = {}
+    for arm in study.arms:
+        mine = [(cell.seed, cell.cost["rungs"]) for cell in cells if cell.arm == arm and cell.cost]
+        if mine:
+            seed, rungs = mine[0]
+            same = all(other == rungs for _, other in mine)
+            known[arm if same else f"{arm}, seed {seed}"] = rungs
     columns = 6
     rows = -(-len(known) // columns)
     figure = Figure(figsize=(2.1 * columns, 2.4 * rows), layout="constrained")
@@ -68,10 +77,11 @@ def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
         shares = pd.DataFrame(rungs, index=range(1, len(rungs) + 1)).reindex(columns=names).T
         sns.heatmap(
             shares.fillna(0.0), ax=axis, cmap="Greys", norm=PowerNorm(0.5, 0, 1), cbar=False,
-            linewidths=0.3, linecolor="#dddddd",
+            linewidths=0.3, linecolor="#dddddd", yticklabels=True,
         )  # fmt: skip
         axis.invert_yaxis()
-        axis.set(title=arm, xlabel="block", ylabel="")
+        axis.set_title(arm, fontsize=9)
+        axis.set(xlabel="block", ylabel="")
         axis.tick_params(labelsize=6)
     for axis in axes[len(known) :]:
         axis.axis("off")

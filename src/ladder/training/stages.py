@@ -28,11 +28,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ladder.config import Config, Stage
+from ladder.config import Config, Stage, require_same
 from ladder.data.loading import LadderData
 from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline
-from ladder.training.checkpoints import Checkpoints, require_same
+from ladder.training.checkpoints import Checkpoints
 from ladder.training.faults import FaultInjector
 from ladder.training.grids import Grids, fixed_prompts
 from ladder.training.loggers import loggers
