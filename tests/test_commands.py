@@ -18,7 +18,6 @@ ELSEWHERE = {
     "make ablations": "tests/test_makefile.py",
     "make playground": "tests/playground",
     "make test": ".ci/run",
-    "ladder compare": "tests/ablation/test_compare.py",
     "ladder sweep notebooks/ablation_layers.ipynb": "tests/test_notebooks.py",
     "papermill notebooks/ablation_monitor.ipynb": "tests/test_notebooks.py",
     "ladder fetch benchmark": "tests/evaluation/test_fetch.py",
@@ -74,6 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("arms", "profiles"):
         shutil.copytree(ROOT / "experiments" / folder, place / "experiments" / folder)
     shutil.copytree(ROOT / "notebooks", place / "notebooks")
+    shutil.copytree(ROOT / "experiments/results", place / "experiments/results")
     for name in ("models", "src"):
         (place / name).symlink_to(ROOT / name)
     for verb in PREPARING:
