@@ -85,12 +85,20 @@ class Config:
                 "translation needs queries that begin as words (model.query_text), got "
                 f"{self.translation.steps} steps and random queries"
             )
-        if self.cluster.strategy == "fsdp" and self.monitor.faults.rate:
+        strategy = self.cluster.strategy
+        if strategy in ("fsdp", "deepspeed") and self.monitor.faults.rate:
             raise ValueError(
-                "monitor.faults.rate must be 0 under cluster.strategy fsdp, where gradients are "
-                f"sharded, got {self.monitor.faults.rate}"
+                f"monitor.faults.rate must be 0 under cluster.strategy {strategy}, where gradients "
+                f"are sharded, got {self.monitor.faults.rate}"
             )
-        if self.cluster.strategy == "fsdp" and self.model.mllm_lora_rank is not None:
+        for name, stage in vars(self.stages).items():
+            if strategy == "deepspeed" and stage.precision == "bf16-true":
+                raise ValueError(
+                    f"stages.{name}.precision must be 32-true or bf16-mixed under cluster.strategy "
+                    "deepspeed, which steps copies in float32 that would be in no checkpoint, got "
+                    f"{stage.precision}"
+                )
+        if strategy == "fsdp" and self.model.mllm_lora_rank is not None:
             raise ValueError(
                 "model.mllm_lora_rank must be null under cluster.strategy fsdp, which shards the "
                 f"MLLM's layers, got {self.model.mllm_lora_rank}"
