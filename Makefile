@@ -28,6 +28,7 @@ setup: .venv/ready  ## install what is needed into .venv
 	touch $@
 
 repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
+	@echo "stages: $$($(BIN)/dvc stage list --name-only | xargs)"
 	$(BIN)/dvc repro
 	@echo "scores: experiments/results/ladder-0.json   pictures: experiments/pictures/ladder-0/"
 

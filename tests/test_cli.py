@@ -115,6 +115,46 @@ def test_words_that_are_no_command(words: list[str], seen: list, capsys: pytest.
     assert "usage: ladder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["generate", "a star", "--sead", "3"], "--sead 3; did you mean --seed?"),
+        (["curate", "--amr=last"], "--amr=last; did you mean --arm?"),
+        (["ask", "picture.png", "what?", "--zzz"], "--zzz"),
+    ],
+)
+def test_a_misspelt_option_is_answered_by_its_verb(
+    words: list[str], said: str, seen: list, capsys: pytest.CaptureFixture
+):
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    output = capsys.readouterr().err
+    assert output.startswith(f"usage: ladder {words[0]} ")
+    assert output.endswith(f"unrecognized arguments: {said}\n")
+
+
+@pytest.mark.parametrize("option", ["--devices=0", "--memory=nan", "--use=-1", "--caption=0.5"])
+def test_a_plan_for_no_machine_is_refused(option: str, seen: list, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["plan", option])
+    assert stop.value.code == 2
+    assert f"argument {option.split('=')[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "writer"), [("curate", "world"), ("encode", "curate"), ("evaluate", "curate")]
+)
+def test_the_verb_that_writes_what_is_missing_is_named(
+    verb: str, writer: str, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture
+):
+    for name in ("params.yaml", "experiments", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, verb).endswith(
+        f"No such file or directory; `ladder {writer}` writes it\n"
+    )
+
+
 def test_without_parameters_the_missing_file_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import typing
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ladder.config import ARM_SECTIONS, Config, ConfigError, Stage, load
-from ladder.model import rungs
 from ladder.overlay import build, overlay, read_arguments, read_file, read_yaml
-from ladder.sections import Scheme
 
 ROOT = Path(__file__).parents[1]
 ARMS = sorted(path.stem for path in (ROOT / "experiments/arms").glob("*.yaml"))
@@ -141,10 +138,6 @@ def test_numbers_without_a_point_are_floats(text: str, value: float):
 
 def test_off_is_a_word_as_in_yaml_1_2():
     assert load(arguments=["monitor.judge=off"], root=ROOT).monitor.judge == "off"
-
-
-def test_schemes_are_those_that_exist():
-    assert typing.get_args(Scheme) == typing.get_args(rungs.Scheme)
 
 
 def test_explicit_layers_with_the_norm():

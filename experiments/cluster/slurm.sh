@@ -3,7 +3,8 @@
 #     sbatch experiments/cluster/slurm.sh t2i [key=value ...]
 # srun starts one process a GPU, which Lightning finds by itself. When the job's time ends it is put
 # back into the queue, and goes on from its last checkpoint. With STRATEGY=fsdp before sbatch the
-# weights are sharded over the GPUs, and a checkpoint of either strategy goes on under the other.
+# weights are sharded over the GPUs, with STRATEGY=deepspeed gradients and moments; a checkpoint of
+# any strategy goes on under the others.
 #SBATCH --job-name=ladder
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8

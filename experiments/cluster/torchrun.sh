@@ -3,7 +3,8 @@
 #     experiments/cluster/torchrun.sh t2i [key=value ...]
 # On several machines, run it on each with NODES=4 and HOST=<the first machine>. An interrupted
 # stage goes on from its last checkpoint when it is started again. With STRATEGY=fsdp the
-# weights are sharded over the GPUs, and a checkpoint of either strategy goes on under the other.
+# weights are sharded over the GPUs, with STRATEGY=deepspeed gradients and moments; a checkpoint of
+# any strategy goes on under the others.
 set -euo pipefail
 stage=$1
 shift

@@ -12,6 +12,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,15 @@ from ladder.exchange import export_published, import_published, score, verify_pu
 from ladder.playground import serve
 from ladder.playground.serve import playground
 from ladder.studies import bench, cell, compare, execute, plan, power, report, sweep, watch
-from ladder.use import positive
+from ladder.use import above_zero, positive
 
 if TYPE_CHECKING:
     from ladder.config import Config
 
 RAW, CURATED, ENCODED = Path("data/raw"), Path("data/curated"), Path("data/encoded")
 """Where the data stand, from the root of the repository."""
+WRITERS = {RAW: "world", CURATED: "curate", ENCODED: "encode"}
+"""The verb that writes each, to be named where it is missing."""
 PARTS = ("autoencoder", "mllm_base", "mllm", "generator_base", "generator")
 """Of the foundations, each after those that it needs."""
 
@@ -39,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, settings = parser.parse_known_args(argv)
     stray = [word for word in settings if word.startswith("-") or "profile" not in options]
     if stray:
-        parser.error(f"unrecognized arguments: {' '.join(stray)}")
+        options.parser.error(unknown(stray, options.parser))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # Dask tells of each connection
     try:
         if "profile" in options:
             run_on_config(options, settings)
@@ -55,6 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ladder {options.verb}: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def unknown(words: Sequence[str], verb: argparse.ArgumentParser) -> str:
+    """What to say of words that a verb doesn't take: which, and the options that come close."""
+    options = [name for action in verb._actions for name in action.option_strings]
+    close = [near for word in words for near in get_close_matches(word.split("=")[0], options, 1)]
+    hint = f"; did you mean {' '.join(close)}?" if close else ""
+    return f"unrecognized arguments: {' '.join(words)}{hint}"
 
 
 def run_on_config(options: argparse.Namespace, settings: Sequence[str]) -> None:
@@ -78,10 +90,14 @@ def interrupted(error: BaseException | None) -> bool:
 
 def one_line(error: Exception) -> str:
     """What an error says, without line breaks and other control characters; a missing file by its
-    name."""
+    name, and with the verb that writes it."""
     said = str(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
         said = f"{error.filename}: {error.strerror}"
+    if isinstance(error, FileNotFoundError):
+        path = Path(str(error.filename))
+        verbs = [verb for folder, verb in WRITERS.items() if path.is_relative_to(folder)]
+        said += "".join(f"; `ladder {verb}` writes it" for verb in verbs)
     said = " ".join(said.split()) or type(error).__name__
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said)
 
@@ -212,22 +228,22 @@ def build_parser() -> argparse.ArgumentParser:
     add_stage(verbs, cell, part=("train", "evaluate"))
     add_stage(verbs, power)
     verb = add_stage(verbs, plan)
-    for name, default, text in (
-        ("caption", 60, "tokens of a caption"),
-        ("devices", 8, "GPUs"),
-        ("memory", 80.0, "GiB of a GPU"),
-        ("speed", 990.0, "TFLOP/s of a GPU at its best"),
-        ("use", 0.4, "share of that speed that is reached"),
+    for name, kind, default, text in (
+        ("caption", positive, 60, "tokens of a caption"),
+        ("devices", positive, 8, "GPUs, of all nodes"),
+        ("memory", above_zero, 80.0, "GiB of a GPU"),
+        ("speed", above_zero, 990.0, "TFLOP/s of a GPU at its best"),
+        ("use", above_zero, 0.4, "share of that speed that is reached"),
     ):
-        verb.add_argument(
-            f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)"
-        )
+        verb.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (%(default)s)")
     add_verb(verbs, report)
     add_verb(verbs, execute).add_argument("notebook", type=Path, metavar="NOTEBOOK")
     verb = add_verb(verbs, compare)
     verb.add_argument("arm", metavar="ARM")
     verb.add_argument("control", metavar="CONTROL")
     verb.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED")
+    verb.add_argument("--study", choices=("ablation", "full"),
+                      help="take the cells of this profile (runs of the main job)")  # fmt: skip
     verb = add_verb(verbs, sweep)
     verb.add_argument("notebook", type=Path, metavar="NOTEBOOK")
     verb.add_argument(
@@ -275,7 +291,7 @@ def add_verb(
     """A verb named as the function that it runs, and explained by its docstring."""
     line = (run.__doc__ or "").partition("\n")[0]
     verb = verbs.add_parser(run.__name__.replace("_", "-"), help=line, description=line)
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=run, parser=verb)
     return verb
 
 

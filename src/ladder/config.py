@@ -47,6 +47,7 @@ __all__ = [
     "Translation",
     "World",
     "load",
+    "require_same",
 ]
 
 ARM_SECTIONS = ("model", "translation", "stages", "monitor", "curation")
@@ -84,12 +85,20 @@ class Config:
                 "translation needs queries that begin as words (model.query_text), got "
                 f"{self.translation.steps} steps and random queries"
             )
-        if self.cluster.strategy == "fsdp" and self.monitor.faults.rate:
+        strategy = self.cluster.strategy
+        if strategy in ("fsdp", "deepspeed") and self.monitor.faults.rate:
             raise ValueError(
-                "monitor.faults.rate must be 0 under cluster.strategy fsdp, where gradients are "
-                f"sharded, got {self.monitor.faults.rate}"
+                f"monitor.faults.rate must be 0 under cluster.strategy {strategy}, where gradients "
+                f"are sharded, got {self.monitor.faults.rate}"
             )
-        if self.cluster.strategy == "fsdp" and self.model.mllm_lora_rank is not None:
+        for name, stage in vars(self.stages).items():
+            if strategy == "deepspeed" and stage.precision == "bf16-true":
+                raise ValueError(
+                    f"stages.{name}.precision must be 32-true or bf16-mixed under cluster.strategy "
+                    "deepspeed, which steps copies in float32 that would be in no checkpoint, got "
+                    f"{stage.precision}"
+                )
+        if strategy == "fsdp" and self.model.mllm_lora_rank is not None:
             raise ValueError(
                 "model.mllm_lora_rank must be null under cluster.strategy fsdp, which shards the "
                 f"MLLM's layers, got {self.model.mllm_lora_rank}"
@@ -128,6 +137,29 @@ def load(
             allowed = ", ".join(ARM_SECTIONS)
             raise ConfigError(f"{source}: an arm may not change {key}; allowed: {allowed}")
     return overlay(overlay(config, changes, str(source)), values, "command line")
+
+
+def require_same(expected: dict[str, Any], found: dict[str, Any], source: str) -> None:
+    """Raise ValueError, naming the dotted keys, unless two nested configurations are equal."""
+    ours, theirs = flattened(expected), flattened(found)
+    differing = [
+        f"{key} {theirs.get(key, 'absent')} instead of {ours.get(key, 'absent')}"
+        for key in sorted(ours | theirs)
+        if ours.get(key, "absent") != theirs.get(key, "absent")
+    ]
+    if differing:
+        raise ValueError(f"{source} must be of this configuration, but has {'; '.join(differing)}")
+
+
+def flattened(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flattened(value, f"{path}{name}.")
+        else:
+            flat[f"{path}{name}"] = value
+    return flat
 
 
 def _named_file(folder: Path, what: str, name: str) -> Path:

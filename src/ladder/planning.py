@@ -207,11 +207,11 @@ def plan(
     models = Models(config)
     parts = models.parts()
     lines = [
-        f"trained   {parts.trained / 1e9:8.3f} B   generator {parts.generator / 1e9:.3f} B, "
+        f"trained   {parts.trained / 1e9:8.4g} B   generator {parts.generator / 1e9:.4g} B, "
         f"connector {parts.connector / 1e6:.1f} M, queries {parts.queries / 1e3:.0f} k",
-        f"frozen    {parts.frozen / 1e9:8.3f} B   MLLM; autoencoder "
+        f"frozen    {parts.frozen / 1e9:8.4g} B   MLLM; autoencoder "
         f"{parts.autoencoder / 1e6:.0f} M, only before training",
-        f"download  {2 * (parts.mllm + parts.generator + parts.autoencoder) / GIB:8.1f} GiB in "
+        f"download  {2 * (parts.mllm + parts.generator + parts.autoencoder) / GIB:8.3g} GiB in "
         "bfloat16",
     ]
     kept = {flag: models.activations(flag) for flag in (False, True)}
@@ -227,9 +227,9 @@ def plan(
         )
         hours = stage.steps * step / (speed * use * TERA) / 3600
         lines.append(
-            f"{name:9} {step / TERA:8.1f} TFLOP a step and GPU, {needs[False]:.0f} GiB "
-            f"({needs[True]:.0f} checkpointed), {stage.steps} steps: {hours * devices:.0f} "
-            f"GPU-hours on {devices} GPUs{', checkpointed' if flag else ''}"
+            f"{name:9} {step / TERA:8.3g} TFLOP a step and GPU, {needs[False]:.3g} GiB "
+            f"({needs[True]:.3g} checkpointed), {stage.steps} steps: {hours * devices:.2g} "
+            f"GPU-hours, or {hours:.2g} hours of {devices} GPUs{', checkpointed' if flag else ''}"
         )
         if needs[flag] > HEADROOM * memory:
             raise ValueError(
@@ -239,7 +239,7 @@ def plan(
             )
     cost = costs[False]
     lines.append(
-        f"a sample  {cost.total / TERA:8.2f} TFLOP with a caption of {caption} tokens; "
-        f"the published step {cost.published / TERA:.2f}"
+        f"a sample  {cost.total / TERA:8.3g} TFLOP with a caption of {caption} tokens; "
+        f"the published step {cost.published / TERA:.3g}"
     )
     return lines

@@ -33,9 +33,10 @@ Dtype = Literal["float32", "bfloat16"]
 class Cluster:
     """Where training runs. Every process draws its own samples, noise and times."""
 
-    strategy: Literal["auto", "ddp", "fsdp"]
-    """auto (one process on one device), ddp (one process a device, each with all weights) or fsdp
-    (FSDP2: each with a part of the weights, of which layers gather theirs as they compute)."""
+    strategy: Literal["auto", "ddp", "fsdp", "deepspeed"]
+    """auto (one process on one device), ddp (one process a device, each with all weights), fsdp
+    (FSDP2: each with a part of the weights, of which layers gather theirs as they compute) or
+    deepspeed (ZeRO stage 2: each with all weights, and with a part of gradients and moments)."""
     devices: int
     """GPUs of a node, or processes where there are none."""
     nodes: int
@@ -59,7 +60,7 @@ class Cluster:
             )
         if self.strategy == "auto" and self.devices * self.nodes > 1:
             raise ValueError(
-                "strategy must be ddp or fsdp for more than one process, got auto with "
+                "strategy must be ddp, fsdp or deepspeed for more than one process, got auto with "
                 f"{self.devices} devices on {self.nodes} nodes"
             )
 

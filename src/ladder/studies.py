@@ -34,7 +34,12 @@ def power(config: Config, options: argparse.Namespace) -> None:
     from ladder.ablation.power import power
     from ladder.ablation.study import Study
 
-    print(power(Study.read(), config).to_string(index=False, float_format="%.1f"))
+    study = Study.read()
+    print(
+        f"The smallest true differences to {study.control}, in points of 100, that would be found "
+        f"in 80% of\nsuch studies, corrected for {len(study.arms) - 1} comparisons (Holm):"
+    )
+    print(power(study, config).to_string(index=False, float_format="%.1f"))
 
 
 def report(options: argparse.Namespace) -> None:
@@ -57,8 +62,9 @@ def execute(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Say how an arm differs from another, over prompts and seeds."""
     from ladder.ablation.compare import compare
+    from ladder.ablation.runs import RESULTS
 
-    print(compare(options.arm, options.control, options.seeds))
+    print(compare(options.arm, options.control, options.seeds, RESULTS / (options.study or "")))
 
 
 def sweep(options: argparse.Namespace) -> None:

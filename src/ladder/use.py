@@ -265,6 +265,13 @@ def seed(text: str) -> int:
     return number
 
 
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    if (number := finite(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return number
+
+
 def finite(text: str) -> float:
     """A number, not infinite and not NaN."""
     number = float(text)

@@ -151,6 +151,9 @@ def test_monitors_are_judged_by_faults_caught_and_good_steps_lost(cells):
     assert rows.loc["faults_off", ["faults", "caught", "good_lost"]].tolist() == [4, 0, 0]
     assert rows.loc["faults_robust_5", "caught"] == 0.75
     assert rows.loc["faults_robust_5", "good_lost"] == 1 / 16
+    assert [*rows.index] == ["faults_off", "faults_robust_5", "ladder"]
+    assert rows.loc["ladder", ["seeds", "faults", "good_lost"]].tolist() == [1, 0, 0]
+    assert np.isnan(rows.loc["ladder", "caught"])
     kinds = caught_by_kind(STUDY, cells)
     assert kinds.loc["faults_robust_5"].to_dict() == {"nan": 1.0, "spike": 0.5}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 
 import pytest
 import torch
 from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
+from tests.model.learning import learn
 from tests.tiny import (
     CAPTION_CHANNELS,
     GENERATORS,
@@ -44,7 +44,7 @@ from ladder.model.ladder import Ladder
 from ladder.model.rungs import layer_indices
 from ladder.model.understanding import Understanding
 from ladder.pretrained import generator_folder
-from ladder.training.module import LadderModule, pretrained
+from ladder.training.module import pretrained
 from ladder.use import open_ladder
 
 QUERIES = 8
@@ -215,19 +215,7 @@ def test_it_learns_a_batch_and_is_saved(pipeline, config, tmp_path):
     pictures = [tiny_picture(0), tiny_picture(1)]
     latents = latents_of(pictures, pipeline.vae)
     batch = Batch(latents, ladder.understanding.prepare(TEXTS[:2], [[], pictures[:1]]), ["a", "b"])
-    stage = dataclasses.replace(config.stages.t2i, lr=1e-3, warmup=1, noises=1)
-    module = LadderModule(ladder, stage, config.flow, "t2i", 0)
-    optimizer = module.configure_optimizers()["optimizer"]
-    losses = []
-    for _ in range(20):
-        loss = module.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(value.grad is not None for value in ladder.trainable_parameters())
-        assert ladder.queries.grad.abs().amax(1).min() > 0
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.9 * losses[0]
+    learn(ladder, batch, config)
     ladder.save_pretrained(tmp_path)
     loaded = Ladder.from_pretrained(tmp_path)
     assert type(loaded.generator) is type(ladder.generator)

@@ -23,7 +23,7 @@ from tests.tiny import (
 
 from ladder.config import load
 from ladder.model.ladder import Ladder
-from ladder.model.rungs import Scheme
+from ladder.sections import Scheme
 
 QUERIES = 4
 

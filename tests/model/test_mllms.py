@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
+from tests.model.learning import learn
 from tests.tiny import LATENT_SHAPE, MLLMS, SIDE, tiny_ladder, tiny_picture
 
 from ladder import LadderPipeline
 from ladder.data.loading import Batch
 from ladder.model.ladder import Ladder
-from ladder.training.module import LadderModule
 
 TEXTS = ["a red circle left of a blue star", "make it blue"]
 BLIND = "qwen3"
@@ -35,18 +33,7 @@ def test_it_learns_a_batch_and_leaves_the_mllm_alone(pipeline, kind, config, tmp
     pictures = [[], [] if kind == BLIND else [tiny_picture(0)]]
     latents = torch.randn(2, *LATENT_SHAPE, generator=torch.Generator().manual_seed(0))
     batch = Batch(latents, ladder.understanding.prepare(TEXTS, pictures), ["a", "b"])
-    stage = dataclasses.replace(config.stages.t2i, lr=1e-3, warmup=1, noises=1)
-    module = LadderModule(ladder, stage, config.flow, "t2i", 0)
-    optimizer = module.configure_optimizers()["optimizer"]
-    losses = []
-    for _ in range(20):
-        loss = module.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(value.grad is not None for value in ladder.trainable_parameters())
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.9 * losses[0]
+    learn(ladder, batch, config)
     after = ladder.understanding.state_dict()
     assert all(torch.equal(after[name], value) for name, value in frozen.items())
     ladder.save_pretrained(tmp_path)

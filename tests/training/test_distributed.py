@@ -1,6 +1,7 @@
 """Two processes on CPUs (gloo), started by torchrun as on a cluster, against one.
 
-Weights are whole on both (ddp) or sharded (fsdp). DeepSpeed isn't installed.
+Weights are whole on both (ddp), sharded (fsdp), or whole beside sharded gradients and moments
+(deepspeed, skipped where that package is missing; its parts are float32 whatever the weights are).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,11 @@ from ladder.config import Config, load
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
-strategies = pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+needs_deepspeed = pytest.mark.skipif(
+    find_spec("deepspeed") is None, reason="deepspeed is missing: pip install deepspeed"
+)
+DEEPSPEED = pytest.param("deepspeed", marks=needs_deepspeed)
+strategies = pytest.mark.parametrize("strategy", ["ddp", "fsdp", DEEPSPEED])
 
 
 def run(
@@ -48,7 +54,8 @@ def run(
     (runs / "plan.json").write_text(json.dumps(plan))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else ()), ranks.__file__]
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    given = os.environ.get("PYTHONPATH", "")  # where deepspeed may lie
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), *given.split(os.pathsep)])
     return subprocess.run(
         [*command, str(runs / "plan.json")],
         env=os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
@@ -93,7 +100,13 @@ ADAPTERS = {"lora_rank": 2, "mllm_lora_rank": 2}
 
 @pytest.mark.parametrize(
     ("single", "several", "adapters"),
-    [("auto", "ddp", {}), ("auto", "ddp", ADAPTERS), ("fsdp", "fsdp", {})],
+    [
+        ("auto", "ddp", {}),
+        ("auto", "ddp", ADAPTERS),
+        ("fsdp", "fsdp", {}),
+        pytest.param("auto", "deepspeed", {}, marks=needs_deepspeed),
+        pytest.param("deepspeed", "deepspeed", ADAPTERS, marks=needs_deepspeed),
+    ],
 )
 def test_one_process_and_two_agree_on_the_same_global_batch(
     short, encoded, tmp_path, single, several, adapters
@@ -118,8 +131,9 @@ def test_one_process_and_two_agree_on_the_same_global_batch(
         torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("sharded", ["fsdp", DEEPSPEED])
 @pytest.mark.parametrize("lora_rank", [None, 2])
-def test_sharded_weights_are_trained_as_whole_ones(wordy, encoded, tmp_path, lora_rank):
+def test_sharded_weights_are_trained_as_whole_ones(wordy, encoded, tmp_path, lora_rank, sharded):
     """After a translation, over a return to the checkpoint, a resumption, and grids drawn by the
     averages meanwhile; the checkpoints are alike too."""
     faults = dict.fromkeys([4, 5, 6], "nan")
@@ -127,7 +141,7 @@ def test_sharded_weights_are_trained_as_whole_ones(wordy, encoded, tmp_path, lor
     config = with_stage(wordy, "t2i", steps=10, batch=6, accumulate=1, sample_every=3)
     config = dataclasses.replace(config, model=model, monitor=WATCHFUL)
     saved = []
-    for strategy in ("ddp", "fsdp"):
+    for strategy in ("ddp", sharded):
         folder = tmp_path / strategy
         assert run(config, encoded, folder, strategy, 2, faults=faults, outage=9, double=True) != 0
         saved.append(torch.load(folder / "t2i/last.ckpt", weights_only=True))
@@ -139,21 +153,31 @@ def test_sharded_weights_are_trained_as_whole_ones(wordy, encoded, tmp_path, lor
     torch.testing.assert_close(ours["state_dict"], theirs["state_dict"], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(ours["average"], theirs["average"], rtol=1e-5, atol=1e-5)
     moments, others = (checkpoint["optimizer_states"][0]["state"] for checkpoint in (ours, theirs))
-    torch.testing.assert_close(moments, others, rtol=1e-5, atol=1e-5)
-    ours, theirs = trained(tmp_path / "fsdp", 0), trained(tmp_path / "ddp", 0)
+    # DeepSpeed's are float32.
+    torch.testing.assert_close(moments, others, rtol=1e-5, atol=1e-5, check_dtype=False)
+    ours, theirs = trained(tmp_path / sharded, 0), trained(tmp_path / "ddp", 0)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-5, msg=name)
     for step in (3, 9):
         ours, theirs = (
             np.asarray(Image.open(tmp_path / name / f"t2i/samples/{step:06d}.png"), np.int16)
-            for name in ("fsdp", "ddp")
+            for name in (sharded, "ddp")
         )
         assert np.abs(ours - theirs).max() <= 1
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("ddp", "auto"), ("ddp", "fsdp"), ("fsdp", "auto"), ("fsdp", "fsdp")]
+    ("before", "after"),
+    [
+        ("ddp", "auto"),
+        ("ddp", "fsdp"),
+        ("fsdp", "auto"),
+        ("fsdp", "fsdp"),
+        pytest.param("ddp", "deepspeed", marks=needs_deepspeed),
+        pytest.param("deepspeed", "auto", marks=needs_deepspeed),
+        pytest.param("deepspeed", "deepspeed", marks=needs_deepspeed),
+    ],
 )
 def test_a_checkpoint_of_two_ranks_resumes_on_one(short, encoded, tmp_path, before, after):
     config = with_stage(short, "t2i", steps=10, batch=6, accumulate=1, sample_every=100)
@@ -166,5 +190,5 @@ def test_a_checkpoint_of_two_ranks_resumes_on_one(short, encoded, tmp_path, befo
 
 
 def test_several_processes_need_a_strategy():
-    with pytest.raises(ValueError, match=r"cluster.strategy must be ddp or fsdp .* got auto with"):
+    with pytest.raises(ValueError, match=r"must be ddp, fsdp or deepspeed .* got auto with"):
         load(arguments=["cluster.devices=2"], root=ROOT)

@@ -19,6 +19,7 @@ from ladder.overlay import ConfigError
 from ladder.training.average import WeightAverage
 from ladder.training.module import LadderModule
 from ladder.training.sharding import placed, shard, whole
+from ladder.training.zero import ZeroStrategy
 
 
 @pytest.fixture
@@ -108,9 +109,27 @@ def test_what_is_in_no_parts_stays_as_it_is():
     [
         ("cluster.readings=kept", "readings must be null under strategy fsdp"),
         ("model.mllm_lora_rank=2", "model.mllm_lora_rank must be null under"),
-        ("monitor.faults.rate=0.1", "faults.rate must be 0 under"),
+        ("monitor.faults.rate=0.1", "faults.rate must be 0 under cluster.strategy fsdp"),
     ],
 )
 def test_what_cant_be_sharded_is_refused(root, argument, match):
     with pytest.raises(ConfigError, match=match):
         load(arguments=["cluster.strategy=fsdp", argument], root=root)
+
+
+def test_a_missing_deepspeed_is_named(monkeypatch):
+    monkeypatch.setattr("ladder.training.zero.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install deepspeed"):
+        ZeroStrategy()
+
+
+@pytest.mark.parametrize(
+    ("argument", "match"),
+    [
+        ("monitor.faults.rate=0.1", "faults.rate must be 0 under cluster.strategy deepspeed"),
+        ("stages.ti2i.precision=bf16-true", "ti2i.precision must be 32-true or bf16-mixed under"),
+    ],
+)
+def test_what_deepspeed_cant_do_is_refused(root, argument, match):
+    with pytest.raises(ConfigError, match=match):
+        load(arguments=["cluster.strategy=deepspeed", argument], root=root)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +100,29 @@ def test_speed_and_time_left(settled: Path):
     first = look(settled)[0]
     assert first.speed == pytest.approx(4 * 8)
     assert first.left == pytest.approx((200 - 100) / 4)
+
+
+def finish(folder: Path, when: int) -> None:
+    """Leave what a stage leaves that was done at that time."""
+    (folder / "dvclive").mkdir(parents=True)
+    (folder / "ladder").mkdir()
+    path = folder / "ladder/training.json"
+    path.write_text(json.dumps({"stages": {folder.name: {"steps": 5, "batch": 8}}}))
+    os.utime(path, (when, when))
+
+
+def test_what_an_earlier_run_left_of_later_stages_is_not_shown(settled: Path):
+    finish(settled / "ti2i", 1000)
+    assert [one.state for one in look(settled)] == ["running", "waiting", "waiting"]
+
+
+def test_a_stage_is_done_only_after_the_one_before_it(tmp_path: Path):
+    for stage, when in (("t2i", 2000), ("ti2i", 3000), ("finetune", 1000)):
+        finish(tmp_path / stage, when)
+    assert [one.state for one in look(tmp_path)] == ["done", "done", "waiting"]
+    shutil.rmtree(tmp_path / "t2i")
+    (tmp_path / "t2i").mkdir()
+    assert [one.state for one in look(tmp_path)] == ["starting", "waiting", "waiting"]
 
 
 def test_the_pause_of_an_interruption_does_not_count(settled: Path):

@@ -54,8 +54,17 @@ def score_figure(table: pd.DataFrame) -> Figure:
 
 
 def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
-    """Which layer of the MLLM feeds which block, for each arm; the darker, the larger the share."""
-    known = {cell.arm: cell.cost["rungs"] for cell in cells if cell.cost and cell.arm in study.arms}
+    """Which layer of the MLLM feeds which block, for each arm; the darker, the larger the share.
+
+    An arm whose seeds differ in it is shown by the first of these, which is named.
+    """
+    known: dict[str, list] = {}
+    for arm in study.arms:
+        mine = [(cell.seed, cell.cost["rungs"]) for cell in cells if cell.arm == arm and cell.cost]
+        if mine:
+            seed, rungs = mine[0]
+            same = all(other == rungs for _, other in mine)
+            known[arm if same else f"{arm}, seed {seed}"] = rungs
     columns = 6
     rows = -(-len(known) // columns)
     figure = Figure(figsize=(2.1 * columns, 2.4 * rows), layout="constrained")
@@ -68,10 +77,11 @@ def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
         shares = pd.DataFrame(rungs, index=range(1, len(rungs) + 1)).reindex(columns=names).T
         sns.heatmap(
             shares.fillna(0.0), ax=axis, cmap="Greys", norm=PowerNorm(0.5, 0, 1), cbar=False,
-            linewidths=0.3, linecolor="#dddddd",
+            linewidths=0.3, linecolor="#dddddd", yticklabels=True,
         )  # fmt: skip
         axis.invert_yaxis()
-        axis.set(title=arm, xlabel="block", ylabel="")
+        axis.set_title(arm, fontsize=9)
+        axis.set(xlabel="block", ylabel="")
         axis.tick_params(labelsize=6)
     for axis in axes[len(known) :]:
         axis.axis("off")
@@ -124,21 +134,29 @@ def curve_figure(cells: Sequence[Cell], arms: Sequence[str]) -> Figure:
 
 
 def roc_figure(table: pd.DataFrame) -> Figure:
-    """Share of faults that each monitor caught against the share of good steps that it lost."""
-    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
-    axis = figure.subplots()
+    """Share of faults that each monitor caught against the share of good steps that it lost, and
+    against its threshold."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     names = table["arm"].str.extract(r"faults_(?P<judge>[a-z]+)_?(?P<threshold>\d*)")
-    markers = dict(zip(names["judge"].unique(), "os^D", strict=False))
-    for judge, marker in markers.items():
-        rows = table[names["judge"] == judge]
-        axis.plot(100 * rows["good_lost"], 100 * rows["caught"], marker, ls="-", lw=0.8, color=DARK,
-                  markerfacecolor="white", ms=8, label=judge)  # fmt: skip
-        for row, threshold in zip(rows.itertuples(), names["threshold"][rows.index], strict=True):
-            place = (100 * row.good_lost, 100 * row.caught)
-            axis.annotate(threshold, place, (4, 4), textcoords="offset points", fontsize=7)
-    axis.set(xlabel="good steps lost (%)", ylabel="faults caught (%)", ylim=(-4, 106))
-    axis.legend(title="judge (number: threshold)", frameon=False)
-    axis.grid(alpha=0.3)
+    judges = names["judge"].dropna().unique()
+    for place, (judge, marker) in enumerate(zip(judges, "os^D", strict=False)):
+        rows = table[names["judge"] == judge].assign(threshold=names["threshold"])
+        # Equal points lie within each other.
+        how = {"ls": "-", "lw": 0.8, "color": DARK, "markerfacecolor": "none", "ms": 13 - 3 * place}
+        left.plot(100 * rows["good_lost"], 100 * rows["caught"], marker, label=judge, **how)
+        rows = rows[rows["threshold"] != ""]
+        rows = rows.assign(threshold=rows["threshold"].astype(int)).sort_values("threshold")
+        right.plot(rows["threshold"], 100 * rows["caught"], marker, **how)
+    left.set(xlabel="good steps lost (%)", ylabel="faults caught (%)", ylim=(-4, 106))
+    left.set_xlim(-0.5, max(5.0, 110 * table["good_lost"].max()))
+    left.legend(title="judge", frameon=False)
+    right.set(xscale="log", xlabel="threshold (robust: deviations; others: ratio of norms)")
+    thresholds = sorted(names["threshold"].replace("", np.nan).dropna().astype(int).unique())
+    right.set_xticks(thresholds, thresholds)
+    right.minorticks_off()
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
     return figure
 
 

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
@@ -63,7 +64,7 @@ def report(
         loader=PackageLoader("ladder", "ablation"), autoescape=select_autoescape(default=True)
     ).get_template("report.html.j2")
     known = {"evaluated": sum(cell.run is not None for cell in cells), "cells": len(cells)}
-    html = page.render(study=study, sections=sections, pictures=pictures, **known)
+    html = page.render(study=study, sections=sections, pictures=pictures, number=number, **known)
     (folder / "report.html").write_text(html + "\n")
     return folder / "report.html"
 
@@ -132,12 +133,17 @@ def figures_of(
     return found
 
 
+def number(value: float) -> str:
+    """To three digits; empty for what is unknown."""
+    return "" if np.isnan(value) else f"{value:.3g}"
+
+
 def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown."""
     head = "| " + " | ".join(map(str, table.columns)) + " |"
     lines = [head, "|" + "---|" * len(table.columns)]
     for row in table.itertuples(index=False):
-        texts = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in row]
+        texts = [number(x) if isinstance(x, float) else str(x) for x in row]
         lines.append(
             "| " + " | ".join(t.replace("\n", "<br>").replace("|", "\\|") for t in texts) + " |"
         )

@@ -24,6 +24,8 @@ run in the toy world, and its unit."""
 PUBLISHED_EDITS = {"add": "3.79", "recolor": "3.20", "replace": "3.85", "remove": "2.54",
                    "background": "3.91"}  # fmt: skip
 """Of the types of ImgEdit-Bench that the toy world has; "recolor" is the paper's Adjust."""
+CLEAN = "ladder"
+"""The arm that monitors are tried on, by itself: without faults."""
 NOT_COMPARED = "not compared"
 COMPARED = ("difference", "difference_low", "difference_high", "p_holm", "improvement")
 """Columns of an arm that was compared."""
@@ -133,20 +135,24 @@ def cost(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
 
 def monitors(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
     """How each monitor did: share of faults that it caught, share of good steps that it lost, and
-    the scores that remain. Steps of all seeds are taken together.
+    the scores that remain. Steps of all seeds are taken together. The last row is without faults,
+    by the seeds that monitors have run with.
     """
+    tried = {cell.seed for cell in cells if cell.arm in study.monitors and cell.steps is not None}
     rows = []
-    for arm in study.monitors:
-        mine = [cell for cell in cells if cell.arm == arm and cell.steps is not None]
+    for arm in (*study.monitors, CLEAN):
+        mine = [cell for cell in cells if cell.arm == arm and cell.steps is not None
+                and cell.seed in tried]  # fmt: skip
         if not mine:
             continue
         steps = pd.concat([cell.steps for cell in mine])
         spoilt = steps["fault"].notna()
         skipped = steps["skipped"] > 0
         row = {"arm": arm, "seeds": len(mine), "faults": int(spoilt.sum()),
-               "caught": float(skipped[spoilt].mean()), "good_lost": float(skipped[~spoilt].mean()),
+               "caught": float(skipped[spoilt].mean()) if spoilt.any() else np.nan,
+               "good_lost": float(skipped[~spoilt].mean()),
                "failed": sum(cell.run is None for cell in mine)}  # fmt: skip
-        if runs := runs_of(cells, arm):
+        if runs := runs_of(mine, arm):
             row |= {metric: arm_mean(runs, metric).mean for metric in METRICS}
         rows.append(row)
     return pd.DataFrame(rows)

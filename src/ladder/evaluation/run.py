@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ladder.config import Config
+from ladder.config import Config, require_same
 from ladder.evaluation import outcomes
 from ladder.evaluation.asking import evaluate_dense, evaluate_lengths
 from ladder.evaluation.parts import (
@@ -85,12 +85,12 @@ def evaluate(
 def load(config: Config, folder: Path) -> LadderPipeline:
     """The pipeline around the ladder in `folder`, on a GPU if there is one.
 
-    Raises ValueError, naming the sections, if it was trained under another configuration.
+    Raises ValueError, naming the keys, if it was trained under another configuration.
     """
+    if not (folder / "training.json").is_file():
+        raise FileNotFoundError(f"{folder} must hold a ladder; `ladder train finetune` writes it")
     trained, wanted = json.loads((folder / "training.json").read_text()), config.as_dict()
-    others = sorted(section for section, value in trained.items() if value != wanted[section])
-    if others:
-        raise ValueError(f"{folder} must hold a ladder of this configuration, got other {others}")
+    require_same({section: wanted[section] for section in trained}, trained, str(folder))
     ladder = Ladder.from_pretrained(folder).eval()
     ladder.understanding.to(getattr(torch, config.foundations.dtype))
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)

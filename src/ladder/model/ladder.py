@@ -273,7 +273,7 @@ class Ladder(ModelMixin):
             settings["connectors"],
             settings["connector_width"],
         )
-        ladder.to(dtype)
+        nn.Module.to(ladder, dtype)  # diffusers' own warns of modules that must stay in float32
         own = load_file(folder / WEIGHTS)
         own |= {
             name: value

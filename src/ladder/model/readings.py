@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import DynamicCache
 
+from ladder.model.passes import CachedPass
 from ladder.model.prompts import Prompts
 
 KEYS_AND_VALUES = "keys_and_values"
@@ -36,6 +37,18 @@ class Readings:
     def __init__(self, folder: Path, reader: str) -> None:
         self.folder = folder / reader
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, prompts: Prompts, running: CachedPass) -> Int[Tensor, "B T"]:
+        """As `running.read`, but a prompt that was read before is taken from the folder."""
+        paths = []
+        for row in range(len(prompts)):
+            prompt = prompts.single(row)
+            paths.append(self.path(prompt))
+            if not paths[-1].is_file():
+                alone = CachedPass(running.mllm, running.layers)
+                alone.read(prompt)
+                self.keep(paths[-1], alone.cache)
+        return recall(paths, running.cache, prompts.input_ids.device)
 
     def path(self, prompt: Prompts) -> Path:
         """Where a single prompt is kept: its tokens and its pictures are its name."""

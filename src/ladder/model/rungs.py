@@ -21,20 +21,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Scheme = Literal[
-    "last_n",
-    "last",
-    "last_prenorm",
-    "penultimate",
-    "first_n",
-    "uniform",
-    "middle",
-    "reversed",
-    "shuffled",
-    "mean",
-    "learned",
-    "list",
-]
+from ladder.sections import Scheme
+
 Layer = int | Literal["norm"]
 NORM = "norm"
 MIXED = ("mean", "learned")

@@ -1,20 +1,13 @@
 """The frozen MLLM: it reads the prompt, carries the queries past it, and still answers questions.
 
-Attention is causal, so the prompt's states don't depend on the queries. The prompt therefore runs
-once, without gradient, into a key/value cache; only the queries run with gradient, and both only
-through the layers that the ladder taps. The outcome is that of one forward over all tokens.
-
-Letters: B batch, T prompt tokens, Q queries, D width, K states read, S tokens of a pass,
-R all tokens so far.
+Letters: B batch, T prompt tokens, Q queries, D width, K states read, R tokens of a question with
+its answer.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +15,21 @@ import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache, PreTrainedModel, TextIteratorStreamer
-from transformers.masking_utils import create_causal_mask
+from transformers import PreTrainedModel, TextIteratorStreamer
 
 from ladder.model.adapters import acting, is_adapter
 from ladder.model.mllms import (
     Embedded,
-    embedded,
     language_model,
     load_mllm,
     require_whole_prompt,
-    rotary,
     sees,
 )
+from ladder.model.passes import CachedPass
 from ladder.model.prompts import LADDER, QUESTION, Framing, Prompter, Prompts
-from ladder.model.readings import Readings, recall
+from ladder.model.readings import Readings
 from ladder.model.reference import Reference
-from ladder.model.rungs import NORM, Layer, Taps
+from ladder.model.rungs import NORM, Taps
 
 
 class Understanding(nn.Module):
@@ -131,19 +121,16 @@ class Understanding(nn.Module):
         else.
         """
         self._choose_attention(queries.device)
-        cache = DynamicCache(config=self.mllm.config.get_text_config())
-        read = self._read if self.readings is None else self._read_once
+        running = CachedPass(self.mllm, taps.highest, self.checkpointing)
         with torch.no_grad():
-            mask = read(prompts, cache, taps.highest)
+            mask = self._read(prompts, running)
         first = prompts.position_ids.amax((0, 2))[:, None] + 1
         positions = first + torch.arange(len(queries), device=first.device)
         with acting(self.mllm):
-            states = self._run(
+            states = running.run(
                 Embedded(queries.to(self.mllm.dtype).expand(len(prompts), -1, -1)),
                 positions.expand(3, -1, -1),
                 torch.cat([mask, torch.ones_like(positions)], dim=1),
-                cache,
-                taps.highest,
                 keep={self.depth if layer == NORM else layer for layer in taps.layers},
             )
         if NORM in taps.layers:
@@ -190,80 +177,13 @@ class Understanding(nn.Module):
         if self.mllm.config._attn_implementation != wanted:
             self.mllm.set_attn_implementation(wanted)
 
-    def _read(self, prompts: Prompts, cache: DynamicCache, layers: int) -> Int[Tensor, "B T"]:
-        """Run the prompts into the cache; returns which of the T tokens in it count.
-
-        What all of them begin with runs once and comes first, the padding after it: of a row with
-        n tokens, the last n - shared stay where they are.
-        """
-        shared, mask = prompts.shared, prompts.attention_mask
-        entering, positions = embedded(self.mllm, prompts), prompts.position_ids
-        if shared:
-            longest = int(mask.sum(1).argmax())
-            row = slice(longest, longest + 1)
-            self._run(
-                entering[row, :shared],
-                positions[:, row, :shared],
-                mask[row, :shared],
-                cache,
-                layers,
-            )
-            cache.batch_repeat_interleave(len(prompts))
-            mask = torch.cat([torch.ones_like(mask[:, :shared]), mask[:, :-shared]], dim=1)
-        self._run(entering[:, shared:], positions[:, :, shared:], mask, cache, layers)
-        return mask
-
-    def _read_once(self, prompts: Prompts, cache: DynamicCache, layers: int) -> Int[Tensor, "B T"]:
-        """As `_read`, but a prompt that was read before is taken from the disk."""
+    def _read(self, prompts: Prompts, running: CachedPass) -> Int[Tensor, "B T"]:
+        """Read the prompts, or recall what was made of them before; returns which tokens count."""
+        if self.readings is None:
+            return running.read(prompts)
         dtype = str(self.mllm.dtype).removeprefix("torch.")
-        readings = Readings(self.readings, f"{self.reference.digest[:16]}-{layers}-{dtype}")
-        paths = []
-        for row in range(len(prompts)):
-            prompt = prompts.single(row)
-            paths.append(readings.path(prompt))
-            if not paths[-1].is_file():
-                own = DynamicCache(config=self.mllm.config.get_text_config())
-                self._read(prompt, own, layers)
-                readings.keep(paths[-1], own)
-        return recall(paths, cache, prompts.input_ids.device)
-
-    def _run(
-        self,
-        entering: Embedded,
-        positions: Int[Tensor, "3 B S"],
-        mask: Int[Tensor, "B R"],
-        cache: DynamicCache,
-        layers: int,
-        keep: Collection[int] = (),
-    ) -> dict[Layer, Float[Tensor, "B S D"]]:
-        """The states after the layers `keep` of S tokens that follow those in the cache.
-
-        The first `layers` layers run; the cache grows by the S tokens, to R, but for a pass that is
-        to be run anew in the backward pass.
-        """
-        model, states = language_model(self.mllm), entering.states
-        turned = rotary(self.mllm, states, positions)
-        attention = create_causal_mask(
-            config=model.config, inputs_embeds=states, attention_mask=mask, cache=cache
-        )
-        kept = {0: states} if 0 in keep else {}
-        for index, layer in enumerate(model.layers[:layers], start=1):
-            run = partial(layer, attention_mask=attention, position_embeddings=turned)
-            if self.checkpointing and states.requires_grad:
-                states = checkpoint(
-                    beside, run, states, cache, use_reentrant=False, context_fn=self._run_anew
-                )
-            else:
-                states = run(states, cache=cache)
-            if index <= len(entering.deeper):
-                states = states + entering.deeper[index - 1]
-            if index in keep:
-                kept[index] = states
-        return kept
-
-    def _run_anew(self) -> tuple[AbstractContextManager, AbstractContextManager]:
-        """Of a checkpoint: what surrounds the layer the first time, and the second."""
-        return nullcontext(), acting(self.mllm)
+        reader = f"{self.reference.digest[:16]}-{running.layers}-{dtype}"
+        return Readings(self.readings, reader).read(prompts, running)
 
     def _question_inputs(
         self,
@@ -300,11 +220,3 @@ class Understanding(nn.Module):
             # transformers leaves the positions of its last call on the model; ours is stateless.
             if sees(self.mllm):
                 self.mllm.model.rope_deltas = None
-
-
-def beside(run: Callable[..., Tensor], states: Tensor, cache: DynamicCache) -> Tensor:
-    """What a layer makes of `states` after those in `cache`, which stays as it is: run twice, the
-    layer finds the same."""
-    own = copy.copy(cache)
-    own.layers = [copy.copy(layer) for layer in cache.layers]
-    return run(states, cache=own)

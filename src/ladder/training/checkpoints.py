@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from ladder.config import require_same
 from ladder.training.monitor import took_step
 
 CONFIG = "config"
@@ -80,26 +81,3 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint[CONFIG] = self.config
-
-
-def require_same(expected: dict[str, Any], found: dict[str, Any], source: str) -> None:
-    """Raise ValueError, naming the dotted keys, unless two nested configurations are equal."""
-    ours, theirs = flattened(expected), flattened(found)
-    differing = [
-        f"{key} {theirs.get(key, 'absent')} instead of {ours.get(key, 'absent')}"
-        for key in sorted(ours | theirs)
-        if ours.get(key, "absent") != theirs.get(key, "absent")
-    ]
-    if differing:
-        raise ValueError(f"{source} must be of this configuration, but has {'; '.join(differing)}")
-
-
-def flattened(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= flattened(value, f"{path}{name}.")
-        else:
-            flat[f"{path}{name}"] = value
-    return flat

@@ -25,14 +25,15 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ladder.config import Config, Stage
+from ladder.config import Cluster, Config, Stage, require_same
 from ladder.data.loading import LadderData
 from ladder.model.ladder import Ladder
 from ladder.pipeline import LadderPipeline
-from ladder.training.checkpoints import Checkpoints, require_same
+from ladder.training.checkpoints import Checkpoints
 from ladder.training.faults import FaultInjector
 from ladder.training.grids import Grids, fixed_prompts
 from ladder.training.loggers import loggers
@@ -41,6 +42,7 @@ from ladder.training.monitor import GradientMonitor
 from ladder.training.progress import StepBar
 from ladder.training.sharding import ShardedStrategy, whole
 from ladder.training.translation import translate
+from ladder.training.zero import ZeroStrategy
 
 StageName = Literal["t2i", "ti2i", "finetune"]
 
@@ -111,9 +113,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         accumulate_grad_batches=chosen.accumulate,
         gradient_clip_val=chosen.clip,
         precision=chosen.precision,
-        strategy=(
-            ShardedStrategy(cluster.devices * cluster.nodes) if sharded else cluster.strategy
-        ),
+        strategy=strategy_of(cluster),
         devices=cluster.devices,
         num_nodes=cluster.nodes,
         deterministic=True,
@@ -149,6 +149,13 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         rank_zero_only(ladder.save_lora)(folder / ADAPTER)
         ladder.end_lora()
     return ladder.eval()
+
+
+def strategy_of(cluster: Cluster) -> Strategy | str:
+    """Lightning's strategy, or its name."""
+    if cluster.strategy == "fsdp":
+        return ShardedStrategy(cluster.devices * cluster.nodes)
+    return ZeroStrategy() if cluster.strategy == "deepspeed" else cluster.strategy
 
 
 def attention() -> AbstractContextManager:

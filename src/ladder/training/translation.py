@@ -152,7 +152,7 @@ class Lesson:
     def of(cls, ladder: Ladder, words: Words, asked: Iterable[Asked], batches: int) -> Lesson:
         """Let the MLLM read all prompts that are `asked`, in so many batches."""
         states, targets = [], []
-        for batch in tqdm(asked, "reading", batches, unit="batch", mininterval=1.0):
+        for batch in tqdm(asked, "prompts for translation", batches, unit="batch", mininterval=1.0):
             held, answers = answered(ladder, batch.to(ladder.device).prompts)
             states.append(held.half().cpu())
             targets.append(words.states(answers, batch.nothing).half())

@@ -36,8 +36,9 @@ class Progress:
     """Of one stage; what its files don't tell is None."""
 
     stage: str
-    state: Literal["waiting", "running", "done"]
-    """An interrupted stage counts as running: its next run goes on with it."""
+    state: Literal["waiting", "starting", "running", "done"]
+    """An interrupted stage counts as running: its next run goes on with it. One that starts has
+    made no step yet: the first stage reads for its translation then."""
     step: int = 0
     """Optimizer steps made, the skipped ones included."""
     steps: int | None = None
@@ -73,16 +74,32 @@ def watch(run: Path, every: float, once: bool) -> None:
 
 
 def look(run: Path) -> list[Progress]:
-    """The progress of the stages of `run`, in their order."""
+    """The progress of the stages of `run`, in their order.
+
+    What an earlier run left of a stage whose turn has not come yet isn't shown.
+    """
     if not any((run / stage).is_dir() for stage in STAGES):
         raise FileNotFoundError(f"a run is a folder with stages ({', '.join(STAGES)}), got {run}")
-    return [look_at(run / stage) for stage in STAGES]
+    found: list[Progress] = []
+    for stage in STAGES:
+        if found and (found[-1].state != "done" or outdated(run / stage, run / found[-1].stage)):
+            found.append(Progress(stage, "waiting"))
+        else:
+            found.append(look_at(run / stage))
+    return found
+
+
+def outdated(folder: Path, before: Path) -> bool:
+    """Whether a stage was done before the stage that it goes on from."""
+    mine, theirs = folder / SETTINGS, before / SETTINGS
+    both = mine.exists() and theirs.exists() and not (folder / CHECKPOINT).exists()
+    return both and mine.stat().st_mtime < theirs.stat().st_mtime
 
 
 def look_at(folder: Path) -> Progress:
     """The progress of the stage in `folder`."""
     if not (folder / "dvclive").is_dir():
-        return Progress(folder.name, "waiting")
+        return Progress(folder.name, "starting" if folder.is_dir() else "waiting")
     settings = settings_of(folder)
     running = (folder / CHECKPOINT).exists()
     losses, norms, skips = (curve(folder, name) for name in ("loss", "norm", "skipped"))
@@ -168,7 +185,7 @@ def table(run: Path, stages: Sequence[Progress]) -> Table:
         left = name in ("stage", "so far")
         shown.add_column(name, justify="left" if left else "right", no_wrap=True)
     for one in stages:
-        if one.state == "waiting":
+        if one.state in ("waiting", "starting"):
             shown.add_row(one.stage, *[""] * 6, one.state)
             continue
         shown.add_row(
