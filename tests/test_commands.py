@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.test_docs import blocks, commands
+from tests.test_end_to_end import configured
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {
@@ -69,9 +70,7 @@ def test_who_runs_the_others_is_there():
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a clone holds, with the data of the profile `smoke`."""
     place = tmp_path_factory.mktemp("place")
-    shutil.copy(ROOT / "params.yaml", place)
-    for folder in ("arms", "profiles"):
-        shutil.copytree(ROOT / "experiments" / folder, place / "experiments" / folder)
+    configured(place)
     shutil.copytree(ROOT / "notebooks", place / "notebooks")
     shutil.copytree(ROOT / "experiments/results", place / "experiments/results")
     for name in ("models", "src"):

@@ -21,13 +21,18 @@ STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 RUN = "ladder-0"
 
 
+def configured(place: Path) -> None:
+    """Put the configuration there."""
+    shutil.copy(ROOT / "params.yaml", place)
+    for folder in ("arms", "profiles"):
+        shutil.copytree(ROOT / "experiments" / folder, place / "experiments" / folder)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with nothing but the configuration and the shipped foundations."""
     place = tmp_path_factory.mktemp("place")
-    shutil.copy(ROOT / "params.yaml", place)
-    for folder in ("arms", "profiles"):
-        shutil.copytree(ROOT / "experiments" / folder, place / "experiments" / folder)
+    configured(place)
     (place / "models").mkdir()
     for name in ("mllm", "sana"):
         (place / "models" / name).symlink_to(ROOT / "models" / name)
