@@ -81,10 +81,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, place: Path) -> str:
-    """Run a `ladder` as it is typed, in a process of its own; returns what it says."""
+    """Run a `ladder` as it is typed, in a process of its own; returns what it says.
+
+    Libraries must not speak in between: Dask of its connections, diffusers and Lightning of theirs.
+    """
     words = [sys.executable, "-m", "ladder.cli", *shlex.split(command)[1:]]
     ended = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"{command}: {ended.stderr[-3000:]}"
+    for noise in ("Traceback", "Scheduler", "deprecated", "should be kept in float32"):
+        assert noise not in ended.stderr, f"{command}: {ended.stderr[-3000:]}"
     return ended.stdout
 
 

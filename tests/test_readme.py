@@ -77,6 +77,22 @@ def test_edits_at_full_length_are_those_of_the_report():
     assert f"exact {', '.join(said)}; short {', '.join(short)}." in " ".join(README.split())
 
 
+MONITOR = re.compile(r"^\| (ladder|faults_\w+) \|((?: [\d.]* \|){10})$", re.MULTILINE)
+
+
+def test_monitors_end_where_the_report_says():
+    """Of the table under faults: GenEval-toy, and whether a good step was lost."""
+    table = (ROOT / "experiments/report/table.md").read_text().partition("## Monitors under faults")
+    rows = {arm: cells.split("|") for arm, cells in MONITOR.findall(table[2].partition("\n## ")[0])}
+    assert all(float(cells[3]) == 0 for cells in rows.values()), "README: none lost a good step"
+    ends = {arm: round(100 * float(cells[5])) for arm, cells in rows.items()}
+    off, clean = ends.pop("faults_off"), ends.pop("ladder")
+    low, high = min(ends.values()), max(ends.values())
+    said = " ".join(README.split())
+    assert f"is lost (GenEval-toy {off}); under any monitor it ends at {low} to {high}" in said
+    assert f"the clean training with this seed at {clean}" in said
+
+
 def test_as_many_cells_as_said_have_scores():
     cells = read_cells(Study.read(ROOT / "experiments/params.yaml"), ROOT / FOLDER)
     scored = sum(cell.run is not None for cell in cells)

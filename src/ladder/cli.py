@@ -44,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if stray:
         options.parser.error(unknown(stray, options.parser))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # Dask tells of each connection
     try:
         if "profile" in options:
             run_on_config(options, settings)

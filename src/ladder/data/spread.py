@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
@@ -25,6 +26,8 @@ def spread(function: Callable[[T], R], tasks: Iterable[T], curation: Curation) -
         return
     from distributed import Client, as_completed
 
+    # Imported, it sets INFO, and tells of each connection that opens and closes.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     where = {"n_workers": curation.workers, "threads_per_worker": 1, "dashboard_address": None}
     with Client(curation.scheduler, **({} if curation.scheduler else where)) as client:
         rest = iter(tasks)

@@ -203,7 +203,9 @@ def save(
     (folder / "ladder" / SETTINGS).write_text(depends + "\n")
     if export is not None:
         pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
-        pipeline.to(torch.bfloat16).save_pretrained(export)
+        for part in (ladder, pipeline.vae):
+            part.bfloat16()  # `to` warns of parts that shall stay in float32 where there are none
+        pipeline.save_pretrained(export)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -226,14 +228,15 @@ def clear(folder: Path) -> None:
 
 
 def quiet() -> None:
-    """Silence what Lightning says of every run, and four warnings that don't apply.
+    """Silence what Lightning says of every run, and five warnings that don't apply.
 
     Batches are cheap to assemble, so no worker is needed; the position in the data is restored by
     LadderData, though not by its loader; the MLLM is in eval mode by design; and nothing changes in
-    place what a sharded module returns.
+    place what a sharded module returns. By which name Lightning calls torch is for it to mend.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", r".*module\(s\) in eval mode.*")
     warnings.filterwarnings("ignore", ".*returned a view tensor. An in-place op.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
