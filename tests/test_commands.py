@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from tests.test_docs import blocks, commands
 from tests.test_end_to_end import configured
+
+from ladder.config import load
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {
@@ -48,12 +51,6 @@ def typed() -> list[str]:
     found = [command.removeprefix(".venv/bin/") for name, command in commands()
              if name == "README.md"]  # fmt: skip
     return [command for command in found if not command.startswith("git ")]
-
-
-def begun(start: str) -> str:
-    """The one command that begins so."""
-    (command,) = (command for command in typed() if command.startswith(start))
-    return command
 
 
 def elsewhere(command: str) -> str | None:
@@ -109,17 +106,32 @@ def test_the_commands_run_in_their_order(place: Path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="DVC compares with what git holds")
-def test_dvc_shows_how_scores_differ(tmp_path: Path):
-    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
-    path = tmp_path / "clone/experiments/results/ladder-0.json"
-    result = json.loads(path.read_text())
-    result["metrics"]["thought"]["overall"]["mean"] = 0.125
-    path.write_text(json.dumps(result))
-    program, *words = shlex.split(begun("dvc metrics diff"))
-    dvc = Path(sys.executable).with_name(program)
-    shown = subprocess.run([dvc, *words], cwd=path.parents[2], capture_output=True, text=True)
-    (line,) = (line for line in shown.stdout.splitlines() if "thought.overall.mean" in line)
-    assert "0.125" in line, shown.stderr
+def test_dvc_runs_an_experiment_and_shows_how_it_differs(tmp_path: Path):
+    """In a clone whose main job is that of the profile `smoke`, without the ablations."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    (clone / "params.yaml").write_text(json.dumps(load("smoke", root=ROOT).as_dict()))
+    for name in ("dvc.yaml", "dvc.lock"):
+        (clone / "experiments" / name).unlink()
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-am", "Smoke"]
+    subprocess.run(["git", *commit], cwd=clone, check=True)
+
+    said = {}
+    for command in typed():
+        if command.startswith("dvc "):
+            program, *words = shlex.split(command)
+            program = Path(sys.executable).with_name(program)
+            ended = subprocess.run([program, *words], cwd=clone, capture_output=True, text=True)
+            assert ended.returncode == 0, f"{command}: {ended.stderr[-3000:]}"
+            said[" ".join(words[:2])] = ended.stdout
+    columns = re.findall(r"\S+", said["exp show"].splitlines()[1])
+    scores = [f"metrics.{name}.mean" for name in ("geneval_toy.overall", "edit.exact")]
+    assert columns == ["Experiment", "Created", *scores, "stages.ti2i.lr"]
+    assert "[gentle]" in said["exp show"]
+    assert "geneval_toy.overall.mean" in said["metrics diff"]
+    page = clone / "dvc_plots/index.html"
+    assert said["plots diff"].strip() == said["plots show"].strip() == page.as_uri()
+    assert "loss.tsv" in page.read_text()
 
 
 @pytest.mark.slow
