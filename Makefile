@@ -48,7 +48,7 @@ notebooks: setup  ## run the notebooks that aren't up to date, into experiments/
 	  experiments/dvc.yaml:results
 
 playground: .venv-playground/ready  ## the trained ladder in the browser; OPTIONS="--port 8080"
-	.venv-playground/bin/python -m ladder.cli playground $(OPTIONS)
+	.venv-playground/bin/python -m ladder.cli.main playground $(OPTIONS)
 
 # An environment over the other one: gradio wants older versions of two of its packages.
 .venv-playground/ready: .venv/ready requirements-playground.lock

@@ -61,7 +61,7 @@ def golden() -> Path:
 @pytest.fixture
 def config(root: Path):
     """The configuration as shipped: params.yaml with the arm it names."""
-    from ladder.config import load
+    from ladder.config.load import load
 
     return load(root=root)
 

@@ -10,8 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 from tests.test_pipeline_files import HARMLESS, ROOT, closure, files, outputs, sections_read
 
-from ladder.ablation.study import Study
-from ladder.config import ARM_SECTIONS, load
+from ladder.config.load import ARM_SECTIONS, load
+from ladder.experiments.study import Study
 
 STAGES = YAML(typ="safe").load((ROOT / "experiments/dvc.yaml").read_text())["stages"]
 NOTEBOOKS = STAGES.pop("notebooks")
@@ -22,8 +22,8 @@ STUDY = Study.read(ROOT / "experiments/params.yaml")
 
 def entry(name: str) -> str:
     words = STAGES[name]["cmd"].split()
-    parts = {"train": "ladder.ablation.cells", "evaluate": "ladder.ablation.scoring"}
-    return "ladder.ablation.report" if words[1] == "report" else parts[words[2]]
+    parts = {"train": "ladder.experiments.train_cell", "evaluate": "ladder.experiments.scoring"}
+    return "ladder.experiments.report.page" if words[1] == "report" else parts[words[2]]
 
 
 def test_dvc_accepts_it_and_has_a_stage_for_each_cell():

@@ -14,7 +14,7 @@ import pytest
 from tests.test_docs import blocks, commands
 from tests.test_end_to_end import configured
 
-from ladder.config import load
+from ladder.config.load import load
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {
@@ -82,7 +82,7 @@ def run(command: str, place: Path) -> str:
 
     Libraries must not speak in between: Dask of its connections, diffusers and Lightning of theirs.
     """
-    words = [sys.executable, "-m", "ladder.cli", *shlex.split(command)[1:]]
+    words = [sys.executable, "-m", "ladder.cli.main", *shlex.split(command)[1:]]
     ended = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"{command}: {ended.stderr[-3000:]}"
     for noise in ("Traceback", "Scheduler", "deprecated", "should be kept in float32"):

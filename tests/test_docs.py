@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ladder.cli import build_parser
-from ladder.config import load
+from ladder.cli.main import build_parser
+from ladder.config.load import load
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")

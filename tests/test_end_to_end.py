@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from ladder.config import load
+from ladder.config.load import load
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ladder(place: Path, *words: str) -> str:
     """Run the command as a person or DVC would, in a process of its own; returns its stdout."""
-    command = [sys.executable, "-m", "ladder.cli", *words]
+    command = [sys.executable, "-m", "ladder.cli.main", *words]
     ended = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return ended.stdout
@@ -94,7 +94,7 @@ def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
     }  # fmt: skip
 
     failing = ["cell", "train", *words[:2], "seed=4", "model.scheme=list", "model.layers=[99]"]
-    command = [sys.executable, "-m", "ladder.cli", *failing]
+    command = [sys.executable, "-m", "ladder.cli.main", *failing]
     ended = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "a layer is 0 .. 12" in ended.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from ladder.config import Config
+from ladder.config.load import Config
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -23,21 +23,21 @@ STAGES = PIPELINE["stages"]
 PLOTTED = [path for plot in PIPELINE["plots"] for entry in plot.values() for path in entry["y"]]
 ENTRIES = {
     "ladder world": "ladder.world.shards",
-    "ladder curate": "ladder.data.curate",
-    "ladder foundations autoencoder": "ladder.foundations.autoencoder",
-    "ladder foundations mllm_base": "ladder.foundations.mllm_base",
-    "ladder foundations mllm": "ladder.foundations.mllm",
-    "ladder foundations generator_base": "ladder.foundations.generator_base",
-    "ladder foundations generator": "ladder.foundations.generator",
-    "ladder examine": "ladder.evaluation.foundations",
-    "ladder encode": "ladder.data.encode",
+    "ladder curate": "ladder.data.curation.curate",
+    "ladder foundations autoencoder": "ladder.pretraining.autoencoder",
+    "ladder foundations mllm_base": "ladder.pretraining.mllm",
+    "ladder foundations mllm": "ladder.pretraining.mllm_tuning",
+    "ladder foundations generator_base": "ladder.pretraining.generator",
+    "ladder foundations generator": "ladder.pretraining.generator_tuning",
+    "ladder examine": "ladder.evaluation.toy.foundations",
+    "ladder encode": "ladder.data.training.encode",
     "ladder train t2i": "ladder.training.stages",
     "ladder train ti2i": "ladder.training.stages",
     "ladder train finetune --export models/ladder": "ladder.training.stages",
     "ladder evaluate": "ladder.evaluation.run",
 }
-CARRIERS = {"ladder"} | {
-    f"ladder.{name}" for name in ("cli", "config", "schedule", "sections", "limits", "overlay")
+CARRIERS = {"ladder", "ladder.cli.main", "ladder.config"} | {
+    f"ladder.config.{name}" for name in ("load", "layers", "schedule", "schema", "checks")
 }
 """Modules that only carry values; a stage depends on the values instead, as its parameters."""
 HARMLESS = {
@@ -103,7 +103,7 @@ def sections_read(module: str) -> set[str]:
 
 def sections_passed(verb: str) -> set[str]:
     """Top-level keys that the command line itself hands to a verb."""
-    tree = ast.parse((SOURCE / "ladder/cli.py").read_text())
+    tree = ast.parse((SOURCE / "ladder/cli/main.py").read_text())
     (function,) = (x for x in tree.body if isinstance(x, ast.FunctionDef) and x.name == verb)
     return {
         node.attr
@@ -237,4 +237,4 @@ def test_imports_go_one_way():
         for name in imports(file) - CARRIERS:
             imported = name.split(".")[1]
             assert order.index(imported) <= order.index(part), f"{file} imports {name}"
-        assert "ladder.cli" not in imports(file), file
+        assert "ladder.cli.main" not in imports(file), file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder.ablation.study import FOLDER, Study, read_cells
+from ladder.experiments.study import FOLDER, Study, read_cells
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

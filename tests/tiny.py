@@ -315,9 +315,9 @@ def tiny_ladder(
     """Write an untrained ladder of two queries, with its foundations beside it, below `folder`;
     returns its own folder. `kind` is its MLLM's, `settings` are KEY=VALUE, `generator` is one of
     GENERATORS."""
-    from ladder.config import load
-    from ladder.model.ladder import Ladder
-    from ladder.pipeline import LadderPipeline
+    from ladder.config.load import load
+    from ladder.inference.pipeline import LadderPipeline
+    from ladder.models.ladder import Ladder
 
     folder = Path(folder)
     parts = {

@@ -17,6 +17,6 @@ set -euo pipefail
 stage=$1
 shift
 : "${STRATEGY:=ddp}"
-exec srun python -m ladder.cli train "$stage" --profile paper \
+exec srun python -m ladder.cli.main train "$stage" --profile paper \
     cluster.strategy="$STRATEGY" cluster.devices="$SLURM_NTASKS_PER_NODE" \
     cluster.nodes="$SLURM_JOB_NUM_NODES" "$@"

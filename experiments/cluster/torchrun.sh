@@ -11,5 +11,5 @@ shift
 : "${STRATEGY:=ddp}" "${GPUS:=8}" "${NODES:=1}" "${HOST:=localhost}" "${PORT:=29500}"
 exec torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --rdzv-backend c10d \
     --rdzv-endpoint "$HOST:$PORT" --rdzv-id "ladder-$stage" \
-    -m ladder.cli train "$stage" --profile paper \
+    -m ladder.cli.main train "$stage" --profile paper \
     cluster.strategy="$STRATEGY" cluster.devices="$GPUS" cluster.nodes="$NODES" "$@"

@@ -12,5 +12,5 @@ __all__ = ["LadderPipeline"]
 def __getattr__(name: str) -> Any:
     """`LadderPipeline` on first use: importing it takes seconds that `ladder --help` need not."""
     if name == "LadderPipeline":
-        return importlib.import_module("ladder.pipeline").LadderPipeline
+        return importlib.import_module("ladder.inference.pipeline").LadderPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,8 +29,10 @@ PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("world", "curate", "encode", "t2i", "ti2i", "finetune")
 """All that change files on which others build, but for the foundations, which have no resuming."""
 PRELOADED = [
-    "ladder.cli", "ladder.world.shards", "ladder.data.curate", "ladder.data.encode",
-    "ladder.training.stages", "ladder.model.generator", "duckdb", "matplotlib.pyplot",
+    "ladder.cli.main", "ladder.world.shards", "ladder.data.curation.curate",
+    "ladder.data.training.encode",
+    "ladder.training.stages", "ladder.models.generator.rung_attention",
+    "duckdb", "matplotlib.pyplot",
 ]  # fmt: skip
 PROFILE = """\
 threads: 1
@@ -117,10 +119,10 @@ def _work(place: str, words: list[str], log: str, limit: int, unsteady: bool, st
     if unsteady:
         steady, looks = time.time, itertools.count()
         time.time = lambda: steady() - YEAR * (next(looks) % 2)
-    from ladder import cli
+    from ladder.cli import main
 
     started.send(True)
-    sys.exit(cli.main(words))
+    sys.exit(main.main(words))
 
 
 def repeat(place: Path, stage: str) -> Ending:

@@ -84,8 +84,8 @@ def write_list():
 @pytest.fixture(scope="session")
 def read_set():
     """folder of a raw set -> (samples by key, rejections)."""
-    from ladder.data.samples import Sample
-    from ladder.data.sources import read_raw
+    from ladder.data.shards import Sample
+    from ladder.data.sources.open import read_raw
 
     def _read_set(folder: Path):
         records = list(read_raw(folder, maximum_pixels=1_000_000))
@@ -100,7 +100,7 @@ def read_set():
 @pytest.fixture(scope="session")
 def write_curated():
     """(folder, samples by split by set) -> the folder, as `curate` would leave it."""
-    from ladder.data.samples import write_shards
+    from ladder.data.shards import write_shards
 
     def _write_curated(folder: Path, sets) -> Path:
         manifest = {"sets": {}}

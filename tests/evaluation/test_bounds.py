@@ -7,11 +7,11 @@ import pytest
 import torch
 from tests.tiny import tiny_autoencoder, tiny_autoencoder_kl
 
-from ladder.config import Evaluation
-from ladder.evaluation import generation
+from ladder.config.load import Evaluation
 from ladder.evaluation.bounds import of_another, reconstructed
-from ladder.evaluation.drawing import noise
-from ladder.evaluation.observe import observe
+from ladder.evaluation.generate import noise
+from ladder.evaluation.toy import geneval
+from ladder.evaluation.toy.observe import observe
 from ladder.world.render import SIDE, render
 from ladder.world.scenes import Scene, Thing
 
@@ -32,15 +32,15 @@ def test_a_group_of_one_has_no_other():
 
 def test_true_pictures_reach_the_top_and_those_of_others_do_not():
     evaluation = Evaluation(seed=5, prompts=12, images=1, edits=1, questions=1, resamples=200)
-    asked = generation.prompts(evaluation)
+    asked = geneval.prompts(evaluation)
     seen = [[observe(render(prompt.scene))] for prompt in asked]
-    top = generation.scores(asked, seen, evaluation)
+    top = geneval.scores(asked, seen, evaluation)
     tasks = [prompt.row["tag"] for prompt in asked]
-    floor = generation.scores(asked, of_another(seen, tasks), evaluation)
+    floor = geneval.scores(asked, of_another(seen, tasks), evaluation)
     for group in ("geneval_toy", "thought"):
         assert all(found["mean"] == 1 for found in top[group].values())
         assert floor[group]["overall"]["mean"] < 0.5
-    assert set(top["geneval_toy"]) == {"overall", *generation.TASKS}
+    assert set(top["geneval_toy"]) == {"overall", *geneval.TASKS}
     assert top["geneval_toy"]["overall"]["n"] == 72
 
 

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from tests.tiny import tiny_mllm, tiny_sana
 
-from ladder.config import Config, load
-from ladder.evaluation import dpg_toy
-from ladder.evaluation.geneval import Detected, judge
+from ladder.config.load import Config, load
 from ladder.evaluation.run import evaluate
-from ladder.evaluation.score import score
-from ladder.evaluation.tiif import LENGTHS, OVERALL
-from ladder.model.ladder import Ladder
+from ladder.evaluation.scorers.geneval import Detected, judge
+from ladder.evaluation.scorers.score_file import score
+from ladder.evaluation.scorers.tiif import LENGTHS, OVERALL
+from ladder.evaluation.toy import dpg
+from ladder.models.ladder import Ladder
 from ladder.world.edits import KINDS
 from ladder.world.language import TASKS
 
@@ -147,7 +147,7 @@ def test_the_published_scorers_read_what_was_noted(place: Path, result: dict, co
     notes, metrics = place / "runs" / NAME / "evaluation", result["metrics"]
     dense = score("dpg", notes / "dpg.json", notes / "dpg.csv")
     images = config.evaluation.images
-    assert len(dense["missing"]) == dpg_toy.PROMPTS * (images < 4)
+    assert len(dense["missing"]) == dpg.PROMPTS * (images < 4)
     for mode, name in (("fixed", "overall"), ("official", "official")):
         assert dense[mode]["dpg"] == pytest.approx(100 * metrics["dpg_toy"][name]["mean"])
     for category, value in dense["fixed"]["l1"].items():

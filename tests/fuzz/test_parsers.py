@@ -24,16 +24,16 @@ from tests.tiny import (
     tiny_tokenizer,
 )
 
-from ladder.cli import one_line
-from ladder.config import Config, ConfigError, load
-from ladder.data.records import Rejected
-from ladder.data.tars import index_tar
-from ladder.data.webdatasets import WebdatasetShard
-from ladder.evaluation import imgedit
-from ladder.evaluation.judges import plain
-from ladder.evaluation.score import SCORERS, score
-from ladder.model.prompts import HOLE, Prompter
-from ladder.overlay import build, overlay
+from ladder.cli.main import one_line
+from ladder.config.layers import build, overlay
+from ladder.config.load import Config, ConfigError, load
+from ladder.data.sources.record import Rejected
+from ladder.data.sources.tar import index_tar
+from ladder.data.sources.webdataset import WebdatasetShard
+from ladder.evaluation.scorers import imgedit
+from ladder.evaluation.scorers.score_file import SCORERS, score
+from ladder.evaluation.vlm_judges import plain
+from ladder.models.mllm.prompts import HOLE, Prompter
 
 ROOT = Path(__file__).parents[2]
 

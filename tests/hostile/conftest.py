@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.tiny import tiny_ladder
 
-from ladder import cli
-from ladder.pipeline import LadderPipeline
+from ladder.cli import main
+from ladder.inference.pipeline import LadderPipeline
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def refused(
         monkeypatch.chdir(tmp_path)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
         capsys.readouterr()
-        assert cli.main(words) == 2
+        assert main.main(words) == 2
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.count("\n") == 1

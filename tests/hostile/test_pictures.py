@@ -13,8 +13,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 from tests.tiny import tiny_picture
 
-from ladder import cli, use
-from ladder.pipeline import LadderPipeline
+from ladder.cli import inference
+from ladder.cli import main
+from ladder.inference.pipeline import LadderPipeline
 
 PLAIN = tiny_picture(0)
 GREY = PLAIN.convert("L")
@@ -101,7 +102,7 @@ REFUSED = {
 @pytest.fixture(autouse=True)
 def _opened(pipeline: LadderPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ladder is opened once for all."""
-    monkeypatch.setattr(use, "open_ladder", lambda folder: pipeline)
+    monkeypatch.setattr(inference, "open_ladder", lambda folder: pipeline)
 
 
 @pytest.mark.parametrize("name", equals())
@@ -111,7 +112,7 @@ def test_it_is_edited_as_its_plain_equivalent(name: str, tmp_path: Path):
     plain.save(tmp_path / "plain.png")
     for source in ("strange", "plain"):
         files = [str(tmp_path / f"{source}{end}.png") for end in ("", "-edited")]
-        assert cli.main(["edit", files[0], "make it red", "--steps", "1", "-o", files[1]]) == 0
+        assert main.main(["edit", files[0], "make it red", "--steps", "1", "-o", files[1]]) == 0
     edited = [(tmp_path / f"{source}-edited.png").read_bytes() for source in ("strange", "plain")]
     assert edited[0] == edited[1]
 

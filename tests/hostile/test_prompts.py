@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tests.tiny import CHAT_TEMPLATE, PLAIN_ADDED_TOKENS, SIDE, SPECIAL_TOKENS, tiny_picture
 
-from ladder import use
-from ladder.model.prompts import HOLE
-from ladder.pipeline import LadderPipeline
+from ladder.cli import inference
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.mllm.prompts import HOLE
 
 PROMPTS = {
     "empty": "",
@@ -92,6 +92,6 @@ def test_bytes_that_are_no_text_are_refused(verb: str, picture: str, refused: Ca
 def test_a_question_without_end_is_refused(
     picture: str, refused: Callable[..., str], pipeline: LadderPipeline, monkeypatch
 ):
-    monkeypatch.setattr(use, "open_ladder", lambda folder: pipeline)
+    monkeypatch.setattr(inference, "open_ladder", lambda folder: pipeline)
     said = refused("ask", picture, PROMPTS["100,000 words"])
     assert "a question must have at most 3840 tokens, got" in said

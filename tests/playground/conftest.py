@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.tiny import tiny_mllm, tiny_sana
 
-from ladder.config import load
-from ladder.model.ladder import Ladder
-from ladder.pipeline import LadderPipeline
+from ladder.config.load import load
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.ladder import Ladder
 from ladder.playground.drawing import Models
 
 ROOT = Path(__file__).parents[2]

@@ -13,15 +13,9 @@ import torch
 from PIL import Image
 from tests.tiny import GENERATOR_BLOCKS, LATENT_SHAPE, SIDE, tiny_picture
 
-from ladder.model.rungs import Taps
-from ladder.pipeline import LadderPipeline
-from ladder.playground.drawing import (
-    Models,
-    draw,
-    pack,
-    read_sources,
-    rung_names,
-)
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.layer_selection import Taps
+from ladder.playground.drawing import Models, draw, pack, read_sources, rung_names
 from ladder.playground.settings import Settings, from_query
 
 ONES = (1.0,) * GENERATOR_BLOCKS

@@ -52,7 +52,7 @@ def address(folders: dict[str, Path]) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "ladder.cli", "playground", "--port", str(port)]
+    command = [sys.executable, "-m", "ladder.cli.main", "playground", "--port", str(port)]
     command += ["--model", str(folders["last_n"]), "--compare", str(folders["last"])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         line = server.stdout.readline()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ladder import cli
+from ladder.cli import main
 
 
 def test_it_listens_on_this_machine_only_unless_told_otherwise():
-    parser = cli.build_parser()
+    parser = main.build_parser()
     options = parser.parse_args(["playground"])
     assert (options.host, options.model, options.compare) == ("127.0.0.1", None, None)
     words = ["playground", "--host", "0.0.0.0", "--port", "80", "--compare", "models/last"]
@@ -23,7 +23,7 @@ def test_without_gradio_one_line_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert cli.main(["playground"]) == 2
+    assert main.main(["playground"]) == 2
     said = capsys.readouterr()
     assert said.err == (
         "ladder playground: the playground needs gradio: `make playground` installs and starts it\n"

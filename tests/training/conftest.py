@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tests.tiny import tiny_autoencoder, tiny_mllm, tiny_picture, tiny_sana
 
-from ladder.config import Config, Foundations, Stages, load
-from ladder.data.encode import encode
-from ladder.data.samples import Sample, write_shards
+from ladder.config.load import Config, Foundations, Stages, load
+from ladder.data.shards import Sample, write_shards
+from ladder.data.training.encode import encode
 
 SETS = {"t2i": False, "ti2i": True, "finetune_t2i": False, "finetune_ti2i": True}
 """The data sets by name, and whether they are edits."""

@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ladder.config import Config
-from ladder.data.steps import Draw, StepBatches
-from ladder.overlay import build
+from ladder.config.layers import build
+from ladder.config.load import Config
+from ladder.data.training.sampler import Draw, StepBatches
 from ladder.training import module as training
 from ladder.training.stages import starting_ladder, train
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ladder.config import Config, Faults, Monitor
+from ladder.config.load import Config, Faults, Monitor
 from ladder.training.module import LadderModule
 from ladder.training.stages import run_stage
 

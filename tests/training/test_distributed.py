@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from tests.training import ranks
 from tests.training.running import WATCHFUL, curve, equal, events, with_stage
 
-from ladder.config import Config, load
+from ladder.config.load import Config, load
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ import torch
 from tests.training.running import NO_FAULTS, curve, equal, events, outage, train, weights
 from tests.training.running import losses as change_losses
 
-from ladder.config import Faults
-from ladder.schedule import Fault
+from ladder.config.load import Faults
+from ladder.config.schedule import Fault
 from ladder.training.faults import NOISE, SPIKE, fault_at, spoil
 
 KINDS = get_args(Fault)

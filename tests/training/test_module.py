@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ladder.config import Stage
-from ladder.data.loading import LadderData
-from ladder.model.ladder import Ladder
+from ladder.config.load import Stage
+from ladder.data.training.datamodule import LadderData
+from ladder.models.ladder import Ladder
 from ladder.training.module import LadderModule, rate, step_seed
 
 

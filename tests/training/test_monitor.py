@@ -14,7 +14,7 @@ from tests.training.running import NO_FAULTS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ladder.config import Monitor
+from ladder.config.load import Monitor
 from ladder.training.checkpoints import Checkpoints
 from ladder.training.monitor import DivergedError, GradientMonitor
 

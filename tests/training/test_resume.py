@@ -28,7 +28,7 @@ from tests.training.running import (
     with_stage,
 )
 
-from ladder.model.ladder import Ladder
+from ladder.models.ladder import Ladder
 from ladder.training.checkpoints import Checkpoints
 from ladder.training.module import LadderModule
 from ladder.training.monitor import DivergedError

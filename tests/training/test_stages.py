@@ -21,9 +21,9 @@ from tests.training.running import (
     with_stage,
 )
 
-from ladder.model.ladder import Ladder
-from ladder.pipeline import LadderPipeline
-from ladder.training.average import WeightAverage
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.ladder import Ladder
+from ladder.training.ema import WeightAverage
 from ladder.training.stages import STAGES, run_stage, starting_ladder
 
 

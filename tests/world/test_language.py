@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from tests.world.reading import NUMBERS, PLACES, attributes, fits
 
-from ladder.evaluation.geneval import directions, judge
-from ladder.evaluation.observe import observe
+from ladder.evaluation.scorers.geneval import directions, judge
+from ladder.evaluation.toy.observe import observe
 from ladder.world import language
-from ladder.world.draws import LITERALS, SPEAKERS, draw_kind
 from ladder.world.language import (
     FRAMES,
     HELD_OUT_SHARE,
@@ -28,6 +27,7 @@ from ladder.world.language import (
     relations,
 )
 from ladder.world.render import render
+from ladder.world.sampling import LITERALS, SPEAKERS, draw_kind
 from ladder.world.scenes import (
     BACKGROUNDS,
     CELL,

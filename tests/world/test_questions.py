@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.world.reading import NUMBERS, PLACES, attributes, fits, meant
 
-from ladder.evaluation.exam import evaluation_questions
+from ladder.evaluation.toy.test_set import evaluation_questions
 from ladder.world.questions import KINDS, Question, draw_question
 from ladder.world.scenes import CELL_NAMES, Scene, Thing, draw_scene
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data import test_curate
+from tests.data.curation import test_curate
 
-from ladder.config import World
-from ladder.data.curate import curate
-from ladder.data.samples import read_shards
-from ladder.data.sources import read_raw
+from ladder.config.load import World
+from ladder.data.curation.curate import curate
+from ladder.data.shards import read_shards
+from ladder.data.sources.open import read_raw
 from ladder.world.language import FRAMES, Clause, noun
 from ladder.world.render import render
 from ladder.world.scenes import SHAPES, Scene

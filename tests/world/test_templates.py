@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ladder.world.draws import LITERALS, draw_captioned
+from ladder.world.sampling import LITERALS, draw_captioned
 from ladder.world.templates import follows_geneval_toy
 
 

@@ -11,10 +11,13 @@ import io
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+MAXIMUM_PIXELS = 2**26
+"""Of a picture that a person gives; a larger one is refused before it is decoded."""
 FORMATS = ("PNG", "JPEG", "WEBP")
 """The decoders that untrusted bytes may reach."""
 EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
@@ -113,3 +116,11 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     image = image.convert("RGB")
     image.info.clear()  # colour profiles and comments would be written into our files
     return image
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture in RGB, upright; raises ValueError for what is none, or is too large."""
+    try:
+        return decode(path.read_bytes(), MAXIMUM_PIXELS)
+    except BadSampleError as error:
+        raise ValueError(f"{path}: not a picture that can be used ({error.reason})") from error

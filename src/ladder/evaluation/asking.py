@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.config import Config
-from ladder.evaluation import dpg_toy, outcomes, tiif_toy
+from ladder.config.load import Config
+from ladder.evaluation import outcomes
 from ladder.evaluation.bounds import of_another, reconstructed
-from ladder.evaluation.drawing import draw
-from ladder.evaluation.judges.oracle import Oracle, reply
+from ladder.evaluation.generate import draw
 from ladder.evaluation.parts import Part, write_lines
-from ladder.evaluation.tiif import LENGTHS
-from ladder.pipeline import LadderPipeline
-from ladder.world.detect import detect
+from ladder.evaluation.scorers.tiif import LENGTHS
+from ladder.evaluation.toy import dpg, tiif
+from ladder.evaluation.vlm_judges.oracle import Oracle, reply
+from ladder.inference.pipeline import LadderPipeline
+from ladder.world.oracle import detect
 
 
 def evaluate_dense(config: Config, pipeline: LadderPipeline, notes: Path) -> Part:
@@ -30,13 +31,13 @@ def evaluate_dense(config: Config, pipeline: LadderPipeline, notes: Path) -> Par
     Writes dpg.json and dpg.csv, answers and questions in DPG-Bench's forms, into `notes`.
     """
     evaluation, sampling = config.evaluation, config.sampling
-    asked, images = dpg_toy.prompts(evaluation.seed), evaluation.images
+    asked, images = dpg.prompts(evaluation.seed), evaluation.images
     texts, sources = [one.text for one in asked], [None] * len(asked)
     pictures = draw(pipeline, texts, sources, images, sampling, evaluation.seed, "dense prompts")
     best = reconstructed(pipeline.vae, [one.scene for one in asked], sampling.batch)
     others = of_another([*pictures], ["dense"] * len(asked))
 
-    def answers(drawn: Iterable[Iterable[np.ndarray]]) -> list[list[dpg_toy.Said]]:
+    def answers(drawn: Iterable[Iterable[np.ndarray]]) -> list[list[dpg.Said]]:
         return [
             [dict(zip(one.questions, said(one.questions.values(), picture), strict=True))
              for picture in group]
@@ -48,12 +49,12 @@ def evaluate_dense(config: Config, pipeline: LadderPipeline, notes: Path) -> Par
         table = csv.DictWriter(file, [*asked[0].rows[0]], lineterminator="\n")
         table.writeheader()
         table.writerows(row for one in asked for row in one.rows)
-    rows = [{"item_id": item, "answers": one} for item, one in dpg_toy.by_item(asked, own).items()]
+    rows = [{"item_id": item, "answers": one} for item, one in dpg.by_item(asked, own).items()]
     (notes / "dpg.json").write_text(json.dumps({"prompts": rows}) + "\n")
     return Part(
-        {"dpg_toy": dpg_toy.scores(asked, own, evaluation)},
-        {"dpg_toy": dpg_toy.scores(asked, answers(others), evaluation)},
-        {"dpg_toy": dpg_toy.scores(asked, answers(best[:, None]), evaluation)},
+        {"dpg_toy": dpg.scores(asked, own, evaluation)},
+        {"dpg_toy": dpg.scores(asked, answers(others), evaluation)},
+        {"dpg_toy": dpg.scores(asked, answers(best[:, None]), evaluation)},
         [*outcomes.of_dense(asked, own)],
     )
 
@@ -64,7 +65,7 @@ def evaluate_lengths(config: Config, pipeline: LadderPipeline, notes: Path) -> P
     Writes tiif.jsonl, the answers in TIIF-Bench's form, into `notes`.
     """
     evaluation, sampling = config.evaluation, config.sampling
-    asked = tiif_toy.prompts(evaluation.seed)
+    asked = tiif.prompts(evaluation.seed)
     drawn = {}
     for length in LENGTHS:
         texts, sources = [pair.texts[length] for pair in asked], [None] * len(asked)
@@ -75,7 +76,7 @@ def evaluate_lengths(config: Config, pipeline: LadderPipeline, notes: Path) -> P
     attributes = [pair.attribute for pair in asked]
     others = {length: of_another(pictures, attributes) for length, pictures in drawn.items()}
 
-    def answers(drawn: Mapping[str, Sequence[np.ndarray]]) -> list[tiif_toy.Answered]:
+    def answers(drawn: Mapping[str, Sequence[np.ndarray]]) -> list[tiif.Answered]:
         return [
             {length: said(pair.questions, drawn[length][index]) for length in LENGTHS}
             for index, pair in enumerate(asked)
@@ -83,11 +84,11 @@ def evaluate_lengths(config: Config, pipeline: LadderPipeline, notes: Path) -> P
 
     own = answers(drawn)
     run = {"judge": Oracle.name, "model": f"{config.arm}-{config.seed}"}
-    write_lines(notes / "tiif.jsonl", [run | {"records": tiif_toy.records(asked, own)}])
+    write_lines(notes / "tiif.jsonl", [run | {"records": tiif.records(asked, own)}])
     return Part(
-        {"tiif_toy": tiif_toy.scores(asked, own, evaluation)},
-        {"tiif_toy": tiif_toy.scores(asked, answers(others), evaluation)},
-        {"tiif_toy": tiif_toy.scores(asked, answers(dict.fromkeys(LENGTHS, best)), evaluation)},
+        {"tiif_toy": tiif.scores(asked, own, evaluation)},
+        {"tiif_toy": tiif.scores(asked, answers(others), evaluation)},
+        {"tiif_toy": tiif.scores(asked, answers(dict.fromkeys(LENGTHS, best)), evaluation)},
         [*outcomes.of_lengths(asked, own)],
     )
 

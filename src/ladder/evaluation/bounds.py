@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from ladder.latents import Autoencoder, raw
+from ladder.models.generator.autoencoder import Autoencoder, raw
 from ladder.world.render import render
 from ladder.world.scenes import Scene
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.evaluation import dpg_toy, generation, imgedit_toy, tiif_toy
-from ladder.evaluation.edits import score_edit
-from ladder.evaluation.exam import Asked
-from ladder.evaluation.geneval import Observation, judge
-from ladder.evaluation.tiif import LENGTHS
-from ladder.evaluation.understanding import is_right
-from ladder.world.detect import Detections
+from ladder.evaluation.scorers.geneval import Observation, judge
+from ladder.evaluation.scorers.tiif import LENGTHS
+from ladder.evaluation.toy import dpg, geneval, imgedit, tiif
+from ladder.evaluation.toy.edits import score_edit
+from ladder.evaluation.toy.test_set import Asked
+from ladder.evaluation.toy.vqa import is_right
 from ladder.world.edits import Edit
+from ladder.world.oracle import Detections
 from ladder.world.questions import Question
 
 
@@ -47,23 +47,21 @@ def of_generation(
     """A prompt's share of right pictures."""
     for number, (prompt, observations) in enumerate(zip(asked, seen, strict=True)):
         right = [judge(prompt.row, observation).correct for observation in observations]
-        metric = "thought" if prompt.row["tag"] == generation.THOUGHT else "geneval_toy"
+        metric = "thought" if prompt.row["tag"] == geneval.THOUGHT else "geneval_toy"
         yield Outcome(metric, prompt.kind, number, prompt.text, float(np.mean(right)))
 
 
 def of_dense(
-    asked: Sequence[dpg_toy.Dense], answers: Sequence[Sequence[dpg_toy.Said]]
+    asked: Sequence[dpg.Dense], answers: Sequence[Sequence[dpg.Said]]
 ) -> Iterable[Outcome]:
-    scores = dpg_toy.by_prompt(asked, answers)
+    scores = dpg.by_prompt(asked, answers)
     for number, (prompt, score) in enumerate(zip(asked, scores, strict=True)):
         yield Outcome("dpg_toy", "dense", number, prompt.text, score)
 
 
-def of_lengths(
-    asked: Sequence[tiif_toy.Pair], answers: Sequence[tiif_toy.Answered]
-) -> Iterable[Outcome]:
+def of_lengths(asked: Sequence[tiif.Pair], answers: Sequence[tiif.Answered]) -> Iterable[Outcome]:
     for length in LENGTHS:
-        scores = tiif_toy.by_prompt(asked, answers, length)
+        scores = tiif.by_prompt(asked, answers, length)
         for number, (pair, score) in enumerate(zip(asked, scores, strict=True)):
             yield Outcome(f"tiif_toy.{length}", pair.group, number, pair.texts[length], score)
 
@@ -74,9 +72,7 @@ def of_edits(edits: Sequence[Edit], found: Sequence[Detections]) -> Iterable[Out
         for name in ("followed", "kept", "exact"):
             value = getattr(score, name)
             yield Outcome(f"edit.{name}", edit.kind, number, edit.instructions[0], value)
-    for number, (edit, grade) in enumerate(
-        zip(edits, imgedit_toy.grades(edits, found), strict=True)
-    ):
+    for number, (edit, grade) in enumerate(zip(edits, imgedit.grades(edits, found), strict=True)):
         yield Outcome("imgedit_toy", edit.kind, number, edit.instructions[0], grade)
 
 

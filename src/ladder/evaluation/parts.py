@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ladder.config import Config
-from ladder.evaluation import edits as editing
-from ladder.evaluation import generation, imgedit_toy, outcomes, understanding
+from ladder.config.load import Config
+from ladder.evaluation import outcomes
 from ladder.evaluation.bounds import of_another, reconstructed
-from ladder.evaluation.drawing import draw
-from ladder.evaluation.exam import evaluation_edits, evaluation_questions
-from ladder.evaluation.geneval import judge
-from ladder.evaluation.grids import Tile, save_grid
-from ladder.evaluation.observe import observe
+from ladder.evaluation.generate import draw
+from ladder.evaluation.image_grids import Tile, save_grid
 from ladder.evaluation.outcomes import Outcome
-from ladder.model.understanding import Understanding
-from ladder.pipeline import LadderPipeline
-from ladder.world.detect import detect
+from ladder.evaluation.scorers.geneval import judge
+from ladder.evaluation.toy import edits as editing
+from ladder.evaluation.toy import geneval, imgedit, vqa
+from ladder.evaluation.toy.observe import observe
+from ladder.evaluation.toy.test_set import evaluation_edits, evaluation_questions
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.mllm.frozen import Understanding
+from ladder.world.oracle import detect
 from ladder.world.render import render
 
 SHOWN = 7
@@ -58,7 +59,7 @@ def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, g
     thought.png and STRIP into `grids`.
     """
     evaluation, sampling = config.evaluation, config.sampling
-    asked = generation.prompts(evaluation)
+    asked = geneval.prompts(evaluation)
     texts = [prompt.text for prompt in asked]
     images, sources = evaluation.images, [None] * len(texts)
     pictures = draw(pipeline, texts, sources, images, sampling, evaluation.seed, "text to image")
@@ -75,7 +76,7 @@ def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, g
         tiles.setdefault(prompt.row["tag"], {}).setdefault(prompt.kind, []).append(tile)
     write_lines(notes / "prompts.jsonl", (prompt.row | {"kind": prompt.kind} for prompt in asked))
     write_lines(notes / "pictures.jsonl", lines)
-    thoughts = tiles.pop(generation.THOUGHT)
+    thoughts = tiles.pop(geneval.THOUGHT)
     literal = {task: tile for kinds in tiles.values() for task, tile in kinds.items()}
     save_grid([(task, row[:SHOWN]) for task, row in literal.items()], grids / "t2i.png")
     save_grid([(kind, row[:SHOWN]) for kind, row in thoughts.items()], grids / "thought.png")
@@ -85,9 +86,9 @@ def evaluate_generation(config: Config, pipeline: LadderPipeline, notes: Path, g
     tasks = [prompt.row["tag"] for prompt in asked]
     best = reconstructed(pipeline.vae, [prompt.scene for prompt in asked], sampling.batch)
     return Part(
-        generation.scores(asked, seen, evaluation),
-        generation.scores(asked, of_another(seen, tasks), evaluation),
-        generation.scores(asked, [[observe(picture)] for picture in best], evaluation),
+        geneval.scores(asked, seen, evaluation),
+        geneval.scores(asked, of_another(seen, tasks), evaluation),
+        geneval.scores(asked, [[observe(picture)] for picture in best], evaluation),
         [*outcomes.of_generation(asked, seen)],
     )
 
@@ -126,7 +127,7 @@ def evaluate_edits(config: Config, pipeline: LadderPipeline, notes: Path, grids:
     save_grid(shown, grids / "edits.png")
 
     graded = [
-        {"name": str(number), "type": edit.kind, "judge_text": imgedit_toy.judge_text(edit, seen)}
+        {"name": str(number), "type": edit.kind, "judge_text": imgedit.judge_text(edit, seen)}
         for number, (edit, seen) in enumerate(zip(edits, found, strict=True))
     ]
     (notes / "imgedit.json").write_text(json.dumps(graded) + "\n")
@@ -136,7 +137,7 @@ def evaluate_edits(config: Config, pipeline: LadderPipeline, notes: Path, grids:
     own, floor, ceiling = (
         {
             "edit": editing.scores(edits, seen, evaluation),
-            "imgedit_toy": imgedit_toy.scores(edits, seen, evaluation),
+            "imgedit_toy": imgedit.scores(edits, seen, evaluation),
         }
         for seen in (found, others, [detect(picture) for picture in best])
     )
@@ -153,17 +154,17 @@ def evaluate_understanding(config: Config, pipeline: LadderPipeline, notes: Path
     evaluation, batch = config.evaluation, config.sampling.batch
     questions = evaluation_questions(evaluation.questions, evaluation.seed)
     ours = pipeline.ladder.understanding
-    answers = understanding.answers(ours, questions, batch, "questions")
+    answers = vqa.answers(ours, questions, batch, "questions")
     foundation = Understanding.from_pretrained(config.foundations.mllm, ours.mllm.dtype)
     foundation.to(ours.mllm.device)
-    original = understanding.answers(foundation, questions, batch, "questions to the foundation")
+    original = vqa.answers(foundation, questions, batch, "questions to the foundation")
     lines = (
         {"kind": asked.kind, "question": asked.text, "truth": asked.answer, "answer": answer}
         | {"foundation": before}
         for asked, answer, before in zip(questions, answers, original, strict=True)
     )
     write_lines(notes / "answers.jsonl", lines)
-    scores = understanding.scores(questions, answers, original, evaluation)
+    scores = vqa.scores(questions, answers, original, evaluation)
     return Part({"understanding": scores}, {}, {}, [*outcomes.of_questions(questions, answers)])
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ladder.config import Config, require_same
+from ladder.config.load import Config, require_same
 from ladder.evaluation import outcomes
 from ladder.evaluation.asking import evaluate_dense, evaluate_lengths
 from ladder.evaluation.parts import (
@@ -27,8 +27,8 @@ from ladder.evaluation.parts import (
     evaluate_understanding,
 )
 from ladder.evaluation.provenance import Cost, provenance
-from ladder.model.ladder import Ladder
-from ladder.pipeline import LadderPipeline
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.ladder import Ladder
 
 PLOTTED = {"geneval_toy": None, "thought": ("overall",), "edit": ("followed", "kept", "exact")}
 """Groups of metrics in scores.csv, and which of them; None for all."""

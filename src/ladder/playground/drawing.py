@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ladder import __version__
 from ladder.data.images import BadSampleError, decode, encode_png
-from ladder.explanation import weighted_rungs
-from ladder.model.rungs import MIXED, NORM, Taps
-from ladder.pipeline import SHIPPED, LadderPipeline
+from ladder.inference.open import open_ladder
+from ladder.inference.pipeline import SHIPPED, LadderPipeline
+from ladder.inference.rung_attribution import weighted_rungs
+from ladder.models.layer_selection import MIXED, NORM, Taps
 from ladder.playground.settings import Settings, to_query
-from ladder.use import open_ladder
 
 MAXIMUM_SOURCES = 4
 """Pictures that are changed or combined at a time."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 from urllib.parse import urlencode
 
-from ladder import limits
+from ladder.config import checks
 
 Task = Literal["generate", "edit"]
 MAXIMUM_SEED = 2**32 - 1
@@ -38,10 +38,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_text("prompt", self.prompt)
-        limits.within(self, 0, MAXIMUM_SEED, "seed")
-        limits.within(self, 1, MAXIMUM_STEPS, "steps")
-        limits.within(self, 0, MAXIMUM_GUIDANCE, "guidance", "image_guidance")
-        limits.within(self, 1, MAXIMUM_PICTURES, "pictures")
+        checks.within(self, 0, MAXIMUM_SEED, "seed")
+        checks.within(self, 1, MAXIMUM_STEPS, "steps")
+        checks.within(self, 0, MAXIMUM_GUIDANCE, "guidance", "image_guidance")
+        checks.within(self, 1, MAXIMUM_PICTURES, "pictures")
         for weight in self.rungs:
             if not 0 <= weight <= MAXIMUM_WEIGHT:
                 raise ValueError(f"the weight of a rung is 0 to {MAXIMUM_WEIGHT}, got {weight}")

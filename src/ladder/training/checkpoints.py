@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from ladder.config import require_same
+from ladder.config.load import require_same
 from ladder.training.monitor import took_step
 
 CONFIG = "config"

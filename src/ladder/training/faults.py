@@ -24,8 +24,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 
-from ladder.config import Faults
-from ladder.data.loading import Batch
+from ladder.config.load import Faults
+from ladder.data.training.datamodule import Batch
 from ladder.training.monitor import keep_before
 
 SPIKE, NOISE, GARBAGE = 300.0, 30.0, 20.0

@@ -20,15 +20,15 @@ from torch.nn import Parameter
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from ladder import flow
-from ladder.config import Flow, Stage
-from ladder.data.loading import Batch
-from ladder.model.adapters import is_adapter
-from ladder.model.generators import CAPTION_PARTS
-from ladder.model.ladder import Ladder
-from ladder.training.average import WeightAverage
+from ladder.config.load import Flow, Stage
+from ladder.data.training.datamodule import Batch
+from ladder.models import rectified_flow
+from ladder.models.generator.families import CAPTION_PARTS
+from ladder.models.ladder import Ladder
+from ladder.models.lora import is_adapter
+from ladder.training.ema import WeightAverage
 from ladder.training.monitor import took_step
-from ladder.training.sharding import shard
+from ladder.training.strategies.fsdp import shard
 
 BETAS = (0.9, 0.999)
 """Of AdamW, as in the paper."""
@@ -81,8 +81,8 @@ class LadderModule(LightningModule):
         )
         latents = batch.latents.repeat(self.stage.noises, 1, 1, 1)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        s = flow.times(len(latents), self.flow.shift, generator).to(latents.device)
-        noisy = flow.noisy(latents, noise, s).to(self.ladder.queries.dtype)
+        s = rectified_flow.times(len(latents), self.flow.shift, generator).to(latents.device)
+        noisy = rectified_flow.noisy(latents, noise, s).to(self.ladder.queries.dtype)
         queries = self.ladder.queries
         shaken = None
         if self.query_noise:
@@ -91,8 +91,8 @@ class LadderModule(LightningModule):
             )
         conditions = self.ladder.conditions(batch.prompts, shaken)
         conditions = conditions.repeat(self.stage.noises, 1, 1)
-        velocity = self.ladder.velocity(noisy, s * flow.TIMESTEPS, conditions)
-        return flow.loss(velocity, latents, noise)
+        velocity = self.ladder.velocity(noisy, s * rectified_flow.TIMESTEPS, conditions)
+        return rectified_flow.loss(velocity, latents, noise)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; matrices and kernels decay, vectors, norms and tables (see `decays`) don't.

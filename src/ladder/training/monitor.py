@@ -25,9 +25,9 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ladder.config import Monitor
-from ladder.training.judges import State, Verdict, judge
-from ladder.training.sharding import whole
+from ladder.config.load import Monitor
+from ladder.training.monitor_rules import State, Verdict, judge
+from ladder.training.strategies.fsdp import whole
 
 __all__ = [
     "DivergedError",

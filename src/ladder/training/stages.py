@@ -29,20 +29,20 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ladder.config import Cluster, Config, Stage, require_same
-from ladder.data.loading import LadderData
-from ladder.model.ladder import Ladder
-from ladder.pipeline import LadderPipeline
+from ladder.config.load import Cluster, Config, Stage, require_same
+from ladder.data.training.datamodule import LadderData
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.ladder import Ladder
 from ladder.training.checkpoints import Checkpoints
+from ladder.training.connector_warmup import translate
 from ladder.training.faults import FaultInjector
-from ladder.training.grids import Grids, fixed_prompts
 from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
 from ladder.training.monitor import GradientMonitor
-from ladder.training.progress import StepBar
-from ladder.training.sharding import ShardedStrategy, whole
-from ladder.training.translation import translate
-from ladder.training.zero import ZeroStrategy
+from ladder.training.progress_bar import StepBar
+from ladder.training.sample_grids import Grids, fixed_prompts
+from ladder.training.strategies.deepspeed import ZeroStrategy
+from ladder.training.strategies.fsdp import ShardedStrategy, whole
 
 StageName = Literal["t2i", "ti2i", "finetune"]
 

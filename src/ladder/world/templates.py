@@ -1,6 +1,6 @@
 """Finds captions written as the prompts of GenEval-toy are: those that teach to the test.
 
-`ladder.data.templates` finds those of GenEval itself.
+`ladder.world.caption_templates` finds those of GenEval itself.
 """
 
 from __future__ import annotations

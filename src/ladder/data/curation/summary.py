@@ -1,0 +1,77 @@
+"""The account of a curation: counts and hashes in JSON, from its decisions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+import xxhash
+
+from ladder.data.shards import SPLITS
+
+FINGERPRINT = ("set", "split", "shard", "key", "content", "captions", "truth")
+"""What a sample is, to those who train on it."""
+
+
+def summarize(out: Path) -> None:
+    """Write report.json, then manifest.json, beside `out`/decisions.parquet.
+
+    The report has the counts of reasons by set and shard, and of captions found in benchmarks; the
+    manifest the samples of each split, with a hash of each set and of all.
+    """
+    decisions = out / "decisions.parquet"
+    counts = duckdb.sql(
+        f"""SELECT set, shard, split, reason, benchmark, tier, min(number) AS first,
+            count(*) AS records
+        FROM '{decisions}' GROUP BY ALL ORDER BY set, first"""
+    ).df()
+    report = {
+        "sets": {str(name): _of_set(rows) for name, rows in counts.groupby("set")},
+        "total": _account(counts),
+        "benchmarks": _benchmarks(counts),
+    }
+    hashes = _hashes(decisions)
+    sets = {
+        str(name): {split: int(rows[rows.split == split].records.sum()) for split in SPLITS}
+        | {"hash": hashes.get(name, "")}
+        for name, rows in counts.groupby("set")
+    }
+    total = xxhash.xxh3_128_hexdigest(json.dumps(hashes).encode())
+    for name, content in (("report", report), ("manifest", {"sets": sets, "hash": total})):
+        (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _of_set(rows: pd.DataFrame) -> dict:
+    shards = {str(name): _account(part) for name, part in rows.groupby("shard", sort=False)}
+    return _account(rows) | {"shards": shards}
+
+
+def _account(rows: pd.DataFrame) -> dict:
+    """How many records were read, kept, and rejected for which reason."""
+    reasons = rows[rows.reason.notna()].groupby("reason").records.sum()
+    read, rejected = int(rows.records.sum()), int(reasons.sum())
+    reasons = {str(reason): int(count) for reason, count in reasons.items()}
+    return {"read": read, "kept": read - rejected, "rejected": rejected, "reasons": reasons}
+
+
+def _benchmarks(counts: pd.DataFrame) -> dict:
+    """Captions found in each benchmark, by the tier that found them."""
+    found = counts[counts.tier.notna()].groupby(["benchmark", "tier"]).records.sum()
+    benchmarks: dict[str, dict[str, int]] = {}
+    for (benchmark, tier), records in found.items():
+        benchmarks.setdefault(str(benchmark), {})[str(tier)] = int(records)
+    return benchmarks
+
+
+def _hashes(decisions: Path) -> dict[str, str]:
+    """A hash of the kept samples of each set, in their order."""
+    hashers: dict[str, xxhash.xxh3_128] = {}
+    for batch in pq.ParquetFile(decisions).iter_batches(columns=[*FINGERPRINT]):
+        for row in batch.to_pylist():
+            if row["split"]:
+                hasher = hashers.setdefault(row["set"], xxhash.xxh3_128())
+                hasher.update(json.dumps([row[name] for name in FINGERPRINT]).encode())
+    return {name: hasher.hexdigest() for name, hasher in hashers.items()}

@@ -1,0 +1,135 @@
+"""Our sample and the shards it is kept in: webdataset tars that any webdataset reader understands.
+
+A sample is `KEY.target.EXT`, `KEY.source0.EXT` .. (png, jpg or webp, each RGB and upright) and
+`KEY.json` (captions, truth). KEY is the sample's key with dots and slashes escaped, since
+webdataset ends a key at its first dot. The same samples give the same bytes: members have no time
+and no owner, and keep the order of writing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from PIL import Image
+
+from ladder.data.images import decode_stored, encode_png
+from ladder.data.sources.tar import Member, index_tar
+
+T = TypeVar("T")
+
+SPLITS = ("train", "evaluation")
+"""The folders of shards of a curated set."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture with what is said of it; with `sources` it is an edit of those pictures."""
+
+    key: str
+    captions: tuple[str, ...]
+    """True captions (or instructions), at least one; training draws one of them at every step."""
+    target: Image.Image
+    sources: tuple[Image.Image, ...] = ()
+    truth: dict | None = None
+    """What is known of the picture, in JSON's types; the toy world keeps its scenes here."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A sample whose pictures are files: pairs of their extension and bytes."""
+
+    key: str
+    captions: tuple[str, ...]
+    target: tuple[str, bytes]
+    sources: tuple[tuple[str, bytes], ...] = ()
+    truth: dict | None = None
+
+    @classmethod
+    def of(cls, sample: Sample) -> Packed:
+        """Every picture as PNG."""
+        target, *sources = (("png", encode_png(x)) for x in (sample.target, *sample.sources))
+        return cls(sample.key, sample.captions, target, tuple(sources), sample.truth)
+
+
+def write_shard(samples: Iterable[Packed], path: Path) -> int:
+    """Writes one shard, which is there as a whole or not at all; returns how many samples it has.
+
+    Errors: a sample without a caption.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    written = 0
+    with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
+        for sample in samples:
+            if not sample.captions:
+                raise ValueError(f"sample {sample.key} needs at least one caption")
+            stem = quote(sample.key, safe="").replace(".", "%2E")
+            names = ["target", *(f"source{number}" for number in range(len(sample.sources)))]
+            for name, (kind, data) in zip(names, (sample.target, *sample.sources), strict=True):
+                _add(tar, f"{stem}.{name}.{kind}", data)
+            facts = {"key": sample.key, "captions": sample.captions, "truth": sample.truth}
+            _add(tar, f"{stem}.json", json.dumps(facts).encode())
+            written += 1
+    unfinished.replace(path)
+    return written
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # time 0, no owner, mode 644
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def write_shards(samples: Iterable[Sample], folder: Path, shard_samples: int) -> int:
+    """Writes `samples` in their order as shards into `folder`; returns how many there were.
+
+    Errors: a folder with shards.
+    """
+    if shard_samples < 1:
+        raise ValueError(f"a shard holds at least one sample, not {shard_samples}")
+    if shards := sorted(path.name for path in folder.glob("*.tar")):
+        raise ValueError(f"{folder} must hold no shards yet, but has {shards[0]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = map(Packed.of, samples)
+    return sum(
+        write_shard(group, folder / f"{number:05d}.tar")
+        for number, group in enumerate(batched(packed, shard_samples))
+    )
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one perhaps shorter."""
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])
+
+
+def read_shards(folder: Path) -> Iterator[Sample]:
+    """The samples of the shards in `folder`, in the order they were written.
+
+    Errors: a shard that is not whole.
+    """
+    for path in sorted(folder.glob("*.tar")):
+        index = index_tar(path)
+        if index.fault is not None:
+            raise ValueError(f"{path} must be a whole shard, but is {index.fault}")
+        for _, members in groupby(index.members, lambda member: member.name.partition(".")[0]):
+            yield _sample({member.name.partition(".")[2]: member for member in members})
+
+
+def _sample(members: dict[str, Member]) -> Sample:
+    facts = json.loads(members.pop("json").extent.read())
+    pictures = {
+        name.partition(".")[0]: decode_stored(member.extent.read())
+        for name, member in members.items()
+    }
+    target = pictures.pop("target")
+    sources = tuple(pictures[f"source{number}"] for number in range(len(pictures)))
+    return Sample(facts["key"], tuple(facts["captions"]), target, sources, facts["truth"])

@@ -1,0 +1,38 @@
+"""A trained ladder from its folder, checked whole before anything is drawn."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import diffusers
+import transformers
+
+from ladder.inference.pipeline import SHIPPED, LadderPipeline
+from ladder.models.generator.autoencoder import load_autoencoder
+from ladder.models.load_errors import reading, require_finite
+
+
+def open_ladder(folder: Path | None) -> LadderPipeline:
+    """The pipeline in a folder, by default the one that comes with the repository.
+
+    Raises FileNotFoundError where there is no such folder, and ValueError for one whose files
+    aren't those of a ladder, or whose weights aren't all there, all expected and all finite.
+    """
+    folder = folder or SHIPPED
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(errno.ENOENT, "no trained ladder here", str(folder))
+    quiet()
+    with reading(folder, "a ladder"):
+        # A pipeline would fill in weights that its autoencoder lacks, and forget those left over.
+        autoencoder = load_autoencoder(folder)
+        pipeline = LadderPipeline.from_pretrained(folder, vae=autoencoder)
+    require_finite({"ladder": pipeline.ladder, "vae": autoencoder}, folder)
+    return pipeline
+
+
+def quiet() -> None:
+    """Keep the libraries' own bars and advice about loading off the terminal."""
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()

@@ -1,0 +1,150 @@
+"""How fast and how large curation is: measurements on made-up data.
+
+ladder bench curation    samples/s of decoding alone and of a whole curation, in one process
+ladder bench decisions   peak memory of the comparisons, by the number of records
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import resource
+import tarfile
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ladder.config.load import Curation, load
+
+SIDE, QUALITY = 512, 90
+FEW = 20
+"""Pictures of a set whose curation takes hardly more than what is taken once."""
+WORDS = ("a", "photo", "of", "two", "red", "small", "dog", "cat", "house", "tree", "at", "night")
+
+
+def curation(sizes: list[int] | None) -> list[dict[str, float]]:
+    """Samples/s (of CPU time) for sets of `sizes` JPEGs of 512 x 512 pixels: decoded, and curated.
+
+    Curated means: read, decoded, hashed, compared (near pictures and captions, too), written. What
+    every curation takes once however large its set is (imports, figures) is not in the rate, but
+    given as seconds. Raises ValueError for a size that is too small to tell one from the other.
+    """
+    from ladder.data.images import decode
+    from ladder.data.sources.open import open_raw
+
+    sizes, settings = sizes or [2000], _settings()
+    if min(sizes) <= FEW:
+        raise ValueError(f"a set must have more than {FEW} pictures, got {min(sizes)}")
+    first = _seconds_to_curate(FEW, settings)
+    few = _seconds_to_curate(FEW, settings)
+    measured = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            _photographs(folder / "set/0.tar", size)
+            (shard,) = open_raw(folder / "set")
+            records = shard.records()
+            begun = time.process_time()
+            for record in records:
+                decode(record.target.read(), settings.maximum_pixels)
+            decoded = size / (time.process_time() - begun)
+        curated = (size - FEW) / (_seconds_to_curate(size, settings) - few)
+        once = first - FEW / curated
+        measured.append({"samples": size, "decoded/s": decoded, "curated/s": curated,
+                         "once": once, "ratio": curated / decoded})  # fmt: skip
+    return measured
+
+
+def _seconds_to_curate(size: int, settings: Curation) -> float:
+    from ladder.data.curation.curate import curate
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _photographs(folder / "raw/set/0.tar", size)
+        begun = time.process_time()
+        curate(folder / "raw", folder / "out", settings)
+        return time.process_time() - begun
+
+
+def decisions(sizes: list[int] | None) -> list[dict[str, float]]:
+    """Peak memory (MiB) and seconds of comparing `sizes` records, each in a new process."""
+    measured = []
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for size in sizes or [10_000, 100_000, 1_000_000]:
+            with tempfile.TemporaryDirectory() as name:
+                pool.apply(_rows, (Path(name), size))
+                peak, seconds = pool.apply(_decide, (Path(name),))
+            measured.append({"records": size, "MiB": peak, "seconds": seconds})
+    return measured
+
+
+def _settings() -> Curation:
+    """All of curation but decontamination, in this process."""
+    asked = {"near_duplicates": 4, "near_captions": 0.8, "workers": 0, "scheduler": None}
+    return replace(load().curation, **asked)
+
+
+def _photographs(path: Path, count: int) -> None:
+    """A tar of smooth pictures with a little noise, about as hard to decode as photographs."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 6, (SIDE, SIDE, 3))
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, "w") as tar:
+        for number in range(count):
+            small = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+            pixels = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) + noise
+            file = io.BytesIO()
+            picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            picture.save(file, "JPEG", quality=QUALITY)
+            caption = " ".join(rng.choice(WORDS, 30)).encode()
+            for name, data in ((f"{number}.jpg", file.getvalue()), (f"{number}.txt", caption)):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def _rows(folder: Path, count: int) -> None:
+    """What examining `count` records would have left, a hundredth of them repeated."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ladder.data.curation.inspect import PERMUTATIONS, SCHEMA
+
+    rng = np.random.default_rng(0)
+    (folder / "parts/set").mkdir(parents=True)
+    for first in range(0, count, 10_000):
+        numbers = np.arange(first, min(count, first + 10_000))
+        content = np.where(rng.random(len(numbers)) < 0.01, numbers // 2, numbers)
+        words = rng.integers(0, 2**32, len(numbers) * PERMUTATIONS)
+        edges = np.arange(0, len(words) + 1, PERMUTATIONS)
+        columns = {
+            "set": ["set"] * len(numbers),
+            "number": numbers,
+            "shard": ["0.tar"] * len(numbers),
+            "key": [str(number) for number in numbers],
+            "captions": [[f"caption {number} " * 5] for number in numbers],
+            "share": rng.random(len(numbers)),
+            "content": [str(number) for number in content],
+            "look": rng.integers(-(2**63), 2**63, len(numbers)),
+            "words": pa.ListArray.from_arrays(edges, words),
+        }
+        table = pa.table({name: pa.array(column) for name, column in columns.items()})
+        absent = [name for name in SCHEMA.names if name not in columns]
+        for name in absent:
+            table = table.append_column(name, pa.nulls(len(numbers), SCHEMA.field(name).type))
+        pq.write_table(
+            table.select(SCHEMA.names).cast(SCHEMA), folder / f"parts/set/{first}.parquet"
+        )
+
+
+def _decide(folder: Path) -> tuple[float, float]:
+    from ladder.data.curation.duplicates import decide
+
+    begun = time.perf_counter()
+    decide(folder / "parts", folder / "decisions.parquet", _settings())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak, time.perf_counter() - begun

@@ -1,0 +1,64 @@
+"""The average of weights that sampling uses: an exponential moving average of the trained ones.
+
+Lightning's own callback would copy the whole module, the frozen MLLM with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ladder.training.strategies.fsdp import placed, whole
+
+
+class WeightAverage:
+    """Averages of `weights`, in float32 whatever their type is, begun at their present values.
+
+    No nn.Module, so that neither a cast of the model nor a strategy changes it.
+    """
+
+    def __init__(self, weights: Iterable[nn.Parameter], decay: float) -> None:
+        self.weights = list(weights)
+        self.decay = decay
+        self.values = [weight.detach().to(torch.float32, copy=True) for weight in self.weights]
+
+    def to(self, device: torch.device) -> None:
+        """Move the averages to where the weights are."""
+        self.values = [value.to(device) for value in self.values]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        now = [weight.detach().float() for weight in self.weights]
+        torch._foreach_lerp_(self.values, now, 1 - self.decay)
+
+    def apply(self) -> None:
+        """Set the weights to their averages, for good."""
+        self._set(self.values)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the context the weights are their averages."""
+        saved = [weight.detach().clone() for weight in self.weights]
+        self._set(self.values)
+        try:
+            yield
+        finally:
+            self._set(saved)
+
+    def state(self) -> list[Tensor]:
+        """The averages, in the order of the weights; of sharded ones, all processes call this."""
+        return [whole(value) for value in self.values]
+
+    def load(self, state: list[Tensor]) -> None:
+        """Take over what `state` gave. Errors: another number of tensors, other shapes."""
+        for value, loaded in zip(self.values, state, strict=True):
+            value.copy_(placed(loaded, value))
+
+    @torch.no_grad()
+    def _set(self, values: list[Tensor]) -> None:
+        for weight, value in zip(self.weights, values, strict=True):
+            weight.copy_(value)

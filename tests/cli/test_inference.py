@@ -1,0 +1,232 @@
+"""The shell around a ladder: prompts from anywhere, outcomes for people and programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.tiny import SIDE, tiny_mllm, tiny_picture, tiny_sana
+
+from ladder.cli import inference
+from ladder.cli import main
+from ladder.config.load import load
+from ladder.inference.pipeline import LadderPipeline
+from ladder.models.ladder import Ladder
+
+SHIPPED = load(root=Path(__file__).parents[2])
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> LadderPipeline:
+    root = tmp_path_factory.mktemp("foundations")
+    mllm, sana = tiny_mllm(root / "mllm"), tiny_sana(root / "sana")
+    foundations = replace(SHIPPED.foundations, mllm=str(mllm), generator=str(sana), dtype="float32")
+    model = replace(SHIPPED.model, scheme="last_n", layers=None, queries=2, query_text=None)
+    ladder = Ladder.from_foundations(model, foundations, seed=0)
+    return LadderPipeline.from_ladder(ladder, foundations, SHIPPED.sampling)
+
+
+@pytest.fixture
+def run(pipeline, tmp_path, monkeypatch, capsys):
+    """Runs `ladder WORDS` with code 0 in an empty folder; returns what it says on stdout."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(inference, "open_ladder", lambda folder: pipeline)
+
+    def call(*words: str, stdin: str = "") -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        assert main.main(words) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def refused(run, monkeypatch, capsys):
+    """The line that `ladder WORDS` says on stderr when it ends with code 2; it writes nothing."""
+
+    def call(*words: str, stdin: str = "") -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+        assert main.main(words) == 2
+        assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+        output = capsys.readouterr()
+        assert output.out == ""
+        *bars, line, end = output.err.split("\n")
+        assert all("it/s]" in bar for bar in bars)
+        assert end == ""
+        return line
+
+    return call
+
+
+def pixels(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def test_prompts_come_from_words_stdin_and_files_alike(run):
+    """Blank lines are left out, and the order is kept."""
+    run("generate", "a star", "a heart", "a cross", "--steps", "1", "-o", "words.png")
+    run("generate", "a star", "-", "--steps", "1", "-o", "stdin.png", stdin="a heart\n\n a cross ")
+    Path("prompts.txt").write_bytes("\ufeffa star\r\n\r\na heart\r\na cross\r\n".encode())
+    run("generate", "-f", "prompts.txt", "--steps", "1", "-o", "file.png")
+    run("generate", "-f", "-", "--steps", "1", "-o", "both.png", stdin="a star\na heart\na cross")
+    expected = Path("words.png").read_bytes()
+    assert Image.open("words.png").size == (SIDE, 3 * SIDE)
+    for name in ("stdin", "file", "both"):
+        assert Path(f"{name}.png").read_bytes() == expected
+
+
+def test_many_prompts_are_drawn_in_parts_as_if_at_once(run, monkeypatch):
+    words = ("generate", *"abcde", "--grid", "2", "--steps", "1")
+    run(*words, "-o", "once.png")
+    monkeypatch.setattr(inference, "BATCH", 4)
+    run(*words, "-o", "parts.png")
+    assert Image.open("once.png").size == (2 * SIDE, 5 * SIDE)
+    assert np.abs(pixels("once.png") - pixels("parts.png")).max() <= 1
+
+
+def test_each_instruction_changes_the_same_pictures(run):
+    tiny_picture(0).save("a.png")
+    tiny_picture(1).save("b.png")
+    run("edit", "a.png", "b.png", "-", "--steps", "1", "-o", "both.png", stdin="turn it\nmirror it")
+    run("edit", "a.png", "b.png", "turn it", "--steps", "1", "-o", "first.png")
+    assert Image.open("both.png").size == (SIDE, 2 * SIDE)
+    assert np.abs(pixels("both.png")[:SIDE] - pixels("first.png")).max() <= 1
+
+
+def test_json_says_all_that_the_picture_depends_on(run):
+    words = ("generate", "a star", "a heart", "--seed", "5", "--grid", "2", "--steps", "1")
+    said = json.loads(run(*words, "--json", "-o", "drawn.webp"))
+    assert said == {
+        "output": "drawn.webp",
+        "prompts": ["a star", "a heart"],
+        "seed": 5,
+        "grid": 2,
+        "num_inference_steps": 1,
+        "guidance_scale": 3.0,
+    }
+    assert Image.open("drawn.webp").format == "WEBP"
+    assert list(Path().iterdir()) == [Path("drawn.webp")]
+
+
+def test_questions_are_answered_in_their_order(run, pipeline, monkeypatch):
+    understanding = pipeline.ladder.understanding
+    generate = understanding._generate
+
+    def briefly(inputs, max_tokens, streamer=None):
+        return generate(inputs, 5, streamer)
+
+    monkeypatch.setattr(understanding, "_generate", briefly)
+    tiny_picture(0).save("a.png")
+    picture, questions = tiny_picture(0), ["what is it?", "what color is it?"]
+    answers = [pipeline.ask(picture, question) for question in questions]
+    spoken = run("ask", "a.png", "-", stdin="\n".join(questions))
+    assert spoken == "".join(f"{answer}\n" for answer in answers)
+    told = run("ask", "a.png", "-", "--json", stdin="\n".join(questions)).splitlines()
+    assert [json.loads(line) for line in told] == [
+        {"image": "a.png", "question": question, "answer": answer, "adapter": None}
+        for question, answer in zip(questions, answers, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["generate"], "there must be a prompt"),
+        (["generate", "-"], "stdin must hold a line of text"),
+        (["generate", "-f", "missing.txt"], "missing.txt: No such file"),
+        (["generate", "-f", "bytes.txt"], "can't decode byte 0xff"),
+        (["generate", "a", "-o", "drawn"], "must end in .png, .jpg, .jpeg, .webp, got drawn"),
+        (["generate", "a", "-o", "drawn.gif"], "must end in"),
+        (["generate", "a", "-o", "no/drawn.png"], "no: no such folder"),
+        (["generate", "a", "-o", "folder.png"], "folder.png: a folder, and no picture"),
+        (["edit", "a.png", "-"], "stdin must hold a line of text"),
+        (["edit", "missing.png", "turn it"], "missing.png: No such file"),
+        (["ask", "a.png", "-"], "stdin must hold a line of text"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(refused, words, complaint):
+    tiny_picture(0).save("a.png")
+    Path("bytes.txt").write_bytes(b"\xff\xfe\xff")
+    Path("folder.png").mkdir()
+    assert complaint in refused(*words)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--seed", "-1"],
+        ["--seed", str(2**63)],
+        ["--guidance", "nan"],
+        ["--steps", "-3"],
+        ["--grid", "100000"],
+    ],
+)
+def test_numbers_that_are_none(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["generate", "a star", *option])
+    assert stop.value.code == 2
+    assert option[0] in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(run, refused):
+    """WebP holds at most 16,383 pixels a side."""
+    tiny_picture(0).save("drawn.webp")
+    before = Path("drawn.webp").read_bytes()
+    words = ["a star"] * (16384 // SIDE)
+    refused("generate", *words, "--steps", "1", "--guidance", "1", "-o", "drawn.webp")
+    assert Path("drawn.webp").read_bytes() == before
+
+
+# ---- completion ----
+
+
+def completed(line: str) -> str:
+    """A script that reads the completion and prints what bash offers after `line`."""
+    words = line.split(" ")
+    listed = " ".join(f"'{word}'" for word in words)
+    return (
+        'source /dev/stdin; cd "$1"; '
+        f"COMP_WORDS=({listed}); COMP_CWORD={len(words) - 1}; "
+        "$(complete -p ladder | sed 's/.*-F \\([^ ]*\\).*/\\1/'); "
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("ladder gen", {"generate"}),
+        ("ladder e", {"encode", "evaluate", "execute", "edit", "export-published"}),
+        ("ladder train ", {"t2i", "ti2i", "finetune"}),
+        ("ladder generate --s", {"--seed", "--steps"}),
+        ("ladder edit pic", {"picture.png"}),
+        ("ladder ask picture.png what --model mo", {"model"}),
+    ],
+)
+def test_bash_completes(line, offered, tmp_path, capsys):
+    assert main.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    (tmp_path / "picture.png").touch()
+    (tmp_path / "model").mkdir()
+    command = ["bash", "-c", completed(line), "bash", str(tmp_path)]
+    shown = subprocess.run(command, input=script, capture_output=True, text=True, check=True)
+    assert set(shown.stdout.split()) >= offered
+    assert all(word.startswith(line.split(" ")[-1]) for word in shown.stdout.split())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_every_verb_is_completed_in_every_shell(shell, capsys):
+    assert main.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for verb in ("generate", "edit", "ask", "watch", "train", "completion"):
+        assert verb in script

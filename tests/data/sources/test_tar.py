@@ -1,0 +1,127 @@
+"""A tar is indexed as far as it can be read, wherever it breaks off."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ladder.data.sources.tar import index_tar, safe_name
+
+FILES = {f"{number}.txt": f"text {number}".encode() * 90 for number in range(4)}
+
+
+def tar_bytes() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, data in FILES.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    return tar_bytes()
+
+
+def test_members_lie_where_the_index_says(tmp_path, whole):
+    path = tmp_path / "a.tar"
+    path.write_bytes(whole)
+    index = index_tar(path)
+    assert index.fault is None
+    assert {member.name: member.extent.read() for member in index.members} == FILES
+
+
+def test_every_prefix_keeps_what_is_complete(tmp_path, whole):
+    """Cut anywhere before the end mark, a tar is truncated and yields its first whole members."""
+    path = tmp_path / "a.tar"
+    ends = [member.extent.offset + member.extent.size for member in _index(path, whole).members]
+    for size in range(0, 512 * 13, 61):
+        index = _index(path, whole[:size])
+        complete = sum(end <= size for end in ends)
+        if size < 512:
+            assert index.fault == "not_a_tar"
+        else:
+            assert [member.name for member in index.members] == list(FILES)[:complete], size
+            assert index.fault == ("truncated_shard" if size < 512 * 13 else None), size
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_header_whose_size_is_no_number_is_the_end(tmp_path, place):
+    """tarfile raises ValueError for an extended header with a sparse size that is empty."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for number in range(place + 1):
+            info = tarfile.TarInfo(f"{number}.txt")
+            info.pax_headers = {"GNU.sparse.size": ""} if number == place else {}
+            tar.addfile(info)
+    index = _index(tmp_path / "a.tar", file.getvalue())
+    assert [member.name for member in index.members] == [f"{n}.txt" for n in range(place)]
+    assert index.fault == ("truncated_shard" if place else "not_a_tar")
+
+
+def test_garbage_instead_of_a_header_is_no_end(tmp_path, whole):
+    broken = whole[: 512 * 6] + b"x" * 512 + whole[512 * 7 :]
+    index = _index(tmp_path / "a.tar", broken)
+    assert [member.name for member in index.members] == list(FILES)[:2]
+    assert index.fault == "truncated_shard"
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"<html>" + b"x" * 5000])
+def test_other_files_are_no_tars(tmp_path, data):
+    assert _index(tmp_path / "a.tar", data).fault == "not_a_tar"
+
+
+def test_negative_size_ends_the_reading(tmp_path, whole):
+    """A member of negative size sends tarfile back to itself, for ever."""
+    header = bytearray(whole[:512])
+    header[124:136] = (-1024 % 256**12).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\x00 " % sum(header)
+    index = _index(tmp_path / "a.tar", bytes(header) + whole)
+    assert index.fault in ("not_a_tar", "truncated_shard")
+    assert index.members == ()
+
+
+@given(st.lists(st.tuples(st.integers(0, 512 * 14), st.binary(max_size=20)), max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_damage_is_never_an_exception(tmp_path_factory, changes):
+    data = bytearray(tar_bytes())
+    for place, patch in changes:
+        data[place : place + len(patch)] = patch
+    index = _index(tmp_path_factory.mktemp("tar") / "a.tar", bytes(data))
+    for member in index.members:
+        if member.extent is not None:
+            assert len(member.extent.read()) == member.extent.size
+
+
+def test_links_and_devices_have_no_extent(tmp_path):
+    path = tmp_path / "a.tar"
+    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
+    with tarfile.open(path, "w") as tar:
+        for number, kind in enumerate(kinds):
+            info = tarfile.TarInfo(f"{number}.png")
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+    assert [member.extent for member in index_tar(path).members] == [None] * len(kinds)
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "a/../../b.png", ".."])
+def test_names_that_lead_out_are_unsafe(name):
+    assert not safe_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "./a.png", "a/b..c/d.png", "..a.png"])
+def test_names_that_stay_are_safe(name):
+    assert safe_name(name)
+
+
+def _index(path: Path, data: bytes):
+    path.write_bytes(data)
+    return index_tar(path)

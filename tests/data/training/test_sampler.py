@@ -1,0 +1,126 @@
+"""The order of samples: complete epochs, disjoint ranks, exact rates, no state."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ladder.data.training.sampler import BLOCK, Draw, StepBatches
+
+SIZES = {"t2i": 37, "ti2i": 11, "unused": 5}
+
+
+def batches(**changes) -> StepBatches:
+    settings = {"sizes": SIZES, "rates": {"t2i": 0.7, "ti2i": 0.3}, "steps": 40, "batch": 6}
+    return StepBatches(**settings | changes)
+
+
+def whole_sequence(world_size: int, steps: int, **changes) -> list[Draw]:
+    """What all ranks see, in the order of positions."""
+    ranks = [
+        batches(rank=rank, world_size=world_size, steps=steps, **changes)
+        for rank in range(world_size)
+    ]
+    return [draw for step in range(steps) for rank in ranks for draw in rank.draws(step)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@given(
+    sizes=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    rate=st.floats(0.05, 0.95),
+    batch=st.integers(1, 9),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=25, deadline=None)
+def test_epochs_are_complete_and_ranks_disjoint(world_size, sizes, rate, batch, seed):
+    """Over all ranks together, each set comes as one whole permutation after another."""
+    chosen = {
+        "sizes": dict(zip("ab", sizes, strict=True)),
+        "rates": {"a": rate, "b": 1 - rate},
+        "batch": batch,
+        "seed": seed,
+    }
+    sequence = whole_sequence(world_size, 60, **chosen)
+    for name, size in chosen["sizes"].items():
+        indices = [draw.index for draw in sequence if draw.name == name]
+        for first in range(0, len(indices) - size + 1, size):
+            assert sorted(indices[first : first + size]) == list(range(size))
+        rest = indices[len(indices) // size * size :]
+        assert len(set(rest)) == len(rest)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_the_sequence_does_not_depend_on_the_number_of_ranks(world_size):
+    alone = [(draw.name, draw.index) for draw in whole_sequence(1, 30)]
+    several = [(draw.name, draw.index) for draw in whole_sequence(world_size, 30)]
+    assert several[: len(alone)] == alone
+
+
+@given(start=st.integers(0, 40), accumulate=st.sampled_from([1, 2, 3, 6]))
+@settings(max_examples=40, deadline=None)
+def test_it_may_start_at_any_step_and_in_any_micro_batches(start, accumulate):
+    whole = list(itertools.chain(*batches(seed=3, rank=1, world_size=2)))
+    part = batches(seed=3, rank=1, world_size=2, start=start, accumulate=accumulate)
+    assert list(itertools.chain(*part)) == whole[start * 6 :]
+    assert {len(batch) for batch in part} <= {6 // accumulate}
+    assert len(part) == 40 * accumulate, "the length counts from step 0"
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_rates_are_exact_over_a_block(weights):
+    rates = {str(number): weight / sum(weights) for number, weight in enumerate(weights)}
+    sequence = whole_sequence(
+        1, 2 * BLOCK // 50, sizes=dict.fromkeys(rates, 7), rates=rates, batch=50
+    )
+    for block in (sequence[:BLOCK], sequence[BLOCK:]):
+        counts = Counter(draw.name for draw in block)
+        for name, rate in rates.items():
+            assert abs(counts[name] - rate * BLOCK) < 1
+
+
+def test_sets_are_mixed_within_batches():
+    mixed = [len({draw.name for draw in batch}) == 2 for batch in batches(batch=20)]
+    assert sum(mixed) >= 38
+
+
+def test_a_rate_of_zero_is_never_drawn():
+    sequence = whole_sequence(1, 40, rates={"t2i": 1.0, "ti2i": 0.0}, sizes={"t2i": 37})
+    assert {draw.name for draw in sequence} == {"t2i"}
+
+
+def test_every_draw_has_its_own_seed():
+    sequence = whole_sequence(3, 20)
+    sequence += whole_sequence(3, 20, stage="other") + whole_sequence(3, 20, seed=1)
+    assert len({draw.seed for draw in sequence}) == len(sequence)
+
+
+def test_seed_stage_and_epoch_change_the_order():
+    def order(**changes) -> list[int]:
+        only = {"rates": {"t2i": 1.0}, "batch": 37, "steps": 2}
+        return [[draw.index for draw in batch] for batch in batches(**only | changes)]
+
+    (first, second), (other_seed, _), (other_stage, _) = order(), order(seed=1), order(stage="x")
+    orders = [first, second, other_seed, other_stage]
+    assert len({tuple(indices) for indices in orders}) == 4
+    assert all(sorted(indices) == list(range(37)) for indices in orders)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rates": {"t2i": 0.5, "nothing": 0.5}}, "set nothing of the mixture has no samples"),
+        ({"sizes": {"t2i": 3, "ti2i": 0}}, "set ti2i of the mixture has no samples"),
+        ({"rates": {"t2i": 0.5, "ti2i": 0.3}}, "sum to 1, got"),
+        ({"accumulate": 4}, "accumulate must divide batch 6, got 4"),
+        ({"rank": 2, "world_size": 2}, "rank must be 0 to 1, got 2"),
+        ({"start": 41}, "start must be 0 to 40, got 41"),
+    ],
+)
+def test_errors_name_the_rule_and_the_value(changes, message):
+    with pytest.raises(ValueError, match=message):
+        batches(**changes)

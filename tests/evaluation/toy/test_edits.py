@@ -1,0 +1,93 @@
+"""What was to change, what was to stay, and what was to be nowhere are told apart."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from ladder.config.load import Evaluation
+from ladder.evaluation.toy.edits import EditScore, score_edit, scores
+from ladder.evaluation.toy.test_set import evaluation_edits
+from ladder.world.edits import KINDS, Edit
+from ladder.world.oracle import detect, same_scene
+from ladder.world.render import render
+from ladder.world.scenes import GRID, Scene, Thing
+
+STAR = Thing(0, "star", "red", "large")
+HEART = Thing(4, "heart", "blue", "small", 1, -1)
+CROSS = Thing(8, "cross", "green", "large")
+RECOLORED = dataclasses.replace(STAR, color="yellow")
+RECOLOR = Edit(
+    Scene((STAR, HEART)), Scene((RECOLORED, HEART)), "recolor", ("make the star yellow",)
+)
+
+
+def judged(edit: Edit, result: Scene) -> tuple[float, float, float]:
+    """followed, kept and exact of a result that shows a scene."""
+    score = score_edit(edit, detect(render(result)))
+    return score.followed, score.kept, score.exact
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_target_is_right_and_the_source_is_only_kept(kind: str):
+    for edit in evaluation_edits(6, seed=1):
+        if edit.kind != kind:
+            continue
+        assert judged(edit, edit.after) == (1, 1, 1)
+        if not same_scene(edit.before, edit.after):  # two equal objects may be swapped
+            assert judged(edit, edit.before) == (0, 1, 0)
+
+
+def test_offsets_within_a_cell_do_not_count():
+    moved = dataclasses.replace(HEART, dx=-2, dy=2)
+    assert judged(RECOLOR, Scene((RECOLORED, moved))) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("attribute", ["shape", "color", "size", "cell"])
+def test_a_change_beside_the_point_is_not_kept(attribute: str):
+    other = {"shape": "circle", "color": "pink", "size": "large", "cell": 5}[attribute]
+    spoiled = dataclasses.replace(HEART, **{attribute: other})
+    assert judged(RECOLOR, Scene((RECOLORED, spoiled))) == (1, 0, 0)
+
+
+def test_the_background_must_stay_unless_it_is_the_point():
+    assert judged(RECOLOR, Scene((RECOLORED, HEART), "mint")) == (1, 0, 0)
+    repaint = Edit(Scene((STAR,)), Scene((STAR,), "mint"), "background", ("",))
+    assert judged(repaint, Scene((STAR,), "mint")) == (1, 1, 1)
+    assert judged(repaint, Scene((STAR,), "lilac")) == (0, 1, 0)
+
+
+def test_one_more_object_is_not_exact():
+    assert judged(RECOLOR, Scene((RECOLORED, HEART, CROSS))) == (1, 1, 0)
+
+
+def test_a_blob_is_not_exact():
+    picture = render(Scene((RECOLORED, HEART)))
+    cv2.ellipse(picture, (80, 80), (12, 4), 20, 0, 360, (25, 25, 25), -1)
+    score = score_edit(RECOLOR, detect(picture))
+    assert (score.followed, score.kept, score.exact) == (1, 1, 0)
+
+
+def test_the_share_of_untouched_objects():
+    before = Scene((STAR, HEART, CROSS))
+    edit = Edit(before, Scene((HEART, CROSS)), "remove", ("remove the star",))
+    half = score_edit(edit, detect(render(Scene((HEART,)))))
+    assert half == EditScore(followed=1, kept=0, kept_share=0.5, exact=0)
+    alone = Edit(Scene((STAR,)), Scene(()), "remove", ("remove the star",))
+    assert score_edit(alone, detect(render(Scene(())))).kept_share is None
+
+
+def test_metrics_weigh_the_kinds_alike():
+    evaluation = Evaluation(seed=0, prompts=2, images=1, edits=4, questions=1, resamples=100)
+    edits = evaluation_edits(4, seed=2)
+    # Only recolouring succeeds; the others leave the picture empty.
+    empty = detect(np.zeros((GRID * 32, GRID * 32, 3), np.uint8))
+    found = [detect(render(e.after)) if e.kind == "recolor" else empty for e in edits]
+    metrics = scores(edits, found, evaluation)
+    assert metrics["exact"]["mean"] == pytest.approx(1 / len(KINDS))
+    assert metrics["exact"]["n"] == 4 * len(KINDS)
+    assert metrics["kinds"]["recolor"]["followed"]["mean"] == 1
+    assert metrics["kinds"]["move"]["followed"]["mean"] == 0
