@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ladder.config.types import (
@@ -115,17 +115,17 @@ class Curation:
     """How much an edit may change the aspect ratio, as a factor."""
     duplicates: bool
     """Reject samples whose decoded pixels (and words, of an edit) were seen before in their set."""
-    near_duplicates: Annotated[int, Ge(0), Le(16)] | None
+    near_duplicates: Annotated[int, Field(ge=0, le=16)] | None
     """Bits of the 64 of a perceptual hash in which pictures that look alike differ at most."""
     near_captions: Share | None
     """Share of three-word groups (Jaccard, estimated) from which on captions are alike."""
     decontaminate: Literal["none", "exact", "template", "fuzzy"]
     """Reject captions that benchmarks ask for, by this tier and those before it."""
-    similarity: Annotated[float, Ge(0), Le(100)]
+    similarity: Annotated[float, Field(ge=0, le=100)]
     """Of captions, from which on they are nearly a benchmark's prompt: 0 to 100."""
     prompts: str | None
     """Folder with the benchmarks' prompts, BENCHMARK*.jsonl."""
-    evaluation_share: Annotated[float, Ge(0), Le(0.999)]
+    evaluation_share: Annotated[float, Field(ge=0, le=0.999)]
     """Share held out, chosen by a hash of the content; 0 to below 1."""
     workers: Natural | None
     """Processes of the embedded Dask cluster; null: one a core, 0: work in this process."""

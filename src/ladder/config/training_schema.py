@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from annotated_types import MinLen
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ladder.config.types import (
@@ -132,7 +132,7 @@ class Faults:
 
     rate: Share
     """Share of steps that are spoilt; 0 is a training as it should be."""
-    kinds: Annotated[Several[Fault], MinLen(1)]
+    kinds: Annotated[Several[Fault], Field(min_length=1)]
     """Those to draw from: see ladder/training/faults.py."""
     seed: Natural
     """Chooses the steps and the kinds."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import AfterValidator, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 RULES = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """Of every section: no value is converted to another type, and no key is ignored."""
@@ -25,17 +24,17 @@ def _sums_to_one(shares: dict[str, float]) -> dict[str, float]:
 T = TypeVar("T")
 Several = Annotated[tuple[T, ...], BeforeValidator(_listed)]
 """A list in YAML."""
-Natural = Annotated[int, Ge(0)]
+Natural = Annotated[int, Field(ge=0)]
 """A whole number from 0 on."""
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Field(ge=1)]
 """A whole number from 1 on."""
-AtLeastOne = Annotated[float, Ge(1)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
-Share = Annotated[float, Ge(0), Le(1)]
-Decay = Annotated[float, Ge(0), Le(0.999999)]
+AtLeastOne = Annotated[float, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, le=0.999999)]
 """Of a moving average; 1 would never take in a value."""
-Name = Annotated[str, MinLen(1)]
+Name = Annotated[str, Field(min_length=1)]
 """A text that isn't empty."""
 Shares = Annotated[dict[str, float], AfterValidator(_sums_to_one)]
 """A share above 0 for each name; they add up to 1."""

@@ -36,7 +36,7 @@ from torch import Tensor
 from ladder.config.load import load
 from ladder.inference.guidance import Plan, Source, one_each, plan_branches, sources_of
 from ladder.inference.rung_attribution import Explanation, Watcher
-from ladder.inference.sampler import Denoiser, Generators, Rows, check_solver, generators_of
+from ladder.inference.sampler import BranchRows, Denoiser, Generators, check_solver, generators_of
 from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
 from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
@@ -172,7 +172,7 @@ class LadderPipeline(DiffusionPipeline):
             self.scheduler,
             num_inference_steps,
             start,
-            Rows.of(branches, conditions),
+            BranchRows.of(branches, conditions),
             generators,
             self.progress_bar,
         )

@@ -11,7 +11,7 @@ from ladder.world import edits, questions
 from ladder.world.edits import Edit, draw_edit
 from ladder.world.language import choose, held_out
 from ladder.world.questions import Question, draw_question
-from ladder.world.sampling import LITERALS, THOUGHTS, draw_kind
+from ladder.world.sampling import LITERALS, REASONING, draw_kind
 from ladder.world.scenes import Scene, draw_scene
 
 
@@ -40,10 +40,10 @@ def evaluation_prompts(task: str, count: int, seed: int) -> list[Asked]:
     """
     rng = np.random.default_rng([seed, xxhash.xxh32_intdigest(task.encode())])
     found: dict[str, Asked] = {}
-    kinds = [*THOUGHTS] if task == "thought" else [task]
+    kinds = [*REASONING] if task == "thought" else [task]
     for _ in range(1000 * count):
         name = kinds[len(found) % len(kinds)]
-        kind, speaker = (THOUGHTS | LITERALS)[name]
+        kind, speaker = (REASONING | LITERALS)[name]
         scene = draw_kind(rng, kind)
         caption = speaker(rng, scene)
         if task == "single_object" or held_out(caption.text):
