@@ -11,6 +11,7 @@ Z latent channels, H and W latent height and width.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +41,9 @@ from ladder.inference.sampler import BranchRows, Denoiser, Generators, check_sol
 from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
 from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
+
+# diffusers looks parts up by the module that a saved ladder names; in version 0.1 it was this one.
+sys.modules.setdefault("ladder.model.ladder", sys.modules[Ladder.__module__])
 
 SHIPPED = Path(__file__).resolve().parents[3] / "models/ladder"
 """The trained ladder that comes with the repository."""
