@@ -5,11 +5,13 @@ table. Scores with their intervals (`aggregate`), comparisons of runs and the ch
 reproduced all read the same rows. The table lies beside a result as a Parquet file:
 
 metric, group, number, prompt, picture, score
+
+Letters: P prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from ladder.evaluation.confidence import mean_of_groups
 
@@ -123,7 +126,7 @@ def aggregate(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
     return scores
 
 
-def strata(name: str, groups: Sequence[str], scores: Sequence[float]) -> dict[str, list[float]]:
+def strata(name: str, groups: Iterable[str], scores: Iterable[float]) -> dict[str, list[float]]:
     """The scores of prompts by the groups whose means are averaged; one for a pooled metric."""
     found: dict[str, list[float]] = {}
     pooled = metric_of(name).pooled
@@ -132,12 +135,12 @@ def strata(name: str, groups: Sequence[str], scores: Sequence[float]) -> dict[st
     return found
 
 
-def weights(name: str, groups: Sequence[str]) -> np.ndarray:
+def weights(name: str, groups: Iterable[str]) -> Float[np.ndarray, " P"]:
     """What each prompt counts in the overall score, 1 on average."""
+    names, inverse, counts = np.unique([*groups], return_inverse=True, return_counts=True)
     if metric_of(name).pooled:
-        return np.ones(len(groups))
-    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return len(groups) / (len(names) * counts[inverse])
+        return np.ones(len(inverse))
+    return len(inverse) / (len(names) * counts[inverse])
 
 
 def metric_of(name: str) -> Metric:
