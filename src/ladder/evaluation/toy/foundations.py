@@ -64,6 +64,7 @@ def examine(
     metrics = aggregate(table(outcomes), config.evaluation.resamples, config.evaluation.seed)
     settings = {
         "foundations": asdict(config.foundations),
+        "pretraining": asdict(config.pretraining),
         "evaluation": asdict(config.evaluation),
         "sampling": asdict(config.sampling),
     }
