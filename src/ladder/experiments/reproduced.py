@@ -41,6 +41,7 @@ from jaxtyping import Float
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from ladder.config.old_names import RENAMED
 from ladder.evaluation import outcomes
 from ladder.evaluation.outcomes import by_prompt, weights
 
@@ -234,11 +235,20 @@ def _named(facts: Mapping[str, Any]) -> dict[str, Any]:
         name, value = waiting.popitem()
         if name in HARMLESS:
             continue
+        name = _today(name)
         if isinstance(value, dict):
             waiting |= {f"{name}.{key}": inner for key, inner in value.items()}
         else:
             named[name] = value
     return named
+
+
+def _today(name: str) -> str:
+    """The name of a setting, by which an older result calls it otherwise."""
+    for old, new in RENAMED.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name.removeprefix(old)
+    return name
 
 
 def difference(before: Float[np.ndarray, " P"], after: Float[np.ndarray, " P"]) -> Difference:
