@@ -15,7 +15,7 @@ import csv
 import json
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -40,6 +40,7 @@ Seen = TypeVar("Seen")
 """What a benchmark observes of one prompt."""
 
 
+@runtime_checkable
 class Benchmark(Protocol[Seen]):
     """A benchmark of the toy world, from what is asked to a row for each thing that is judged."""
 
