@@ -27,7 +27,7 @@ setup: .venv/ready  ## install what is needed into .venv
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-repro: setup  ## from raw shards to an evaluated ladder, beside the committed one; only what is not done
+repro: setup  ## from raw shards to an evaluated ladder, beside the committed one
 	@echo "stages: $$($(BIN)/dvc stage list --name-only | xargs)"
 	$(BIN)/dvc repro
 	@echo "scores: experiments/results/ladder-0.json   pictures: experiments/pictures/ladder-0/"

@@ -220,7 +220,7 @@ def test_what_is_half_written_is_no_result(
     folder = place / "experiments/results"
     before = {path: path.read_bytes() for path in folder.iterdir()}
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", killed)

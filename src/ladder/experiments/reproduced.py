@@ -177,9 +177,9 @@ def reproduced(name: str, revision: str = "HEAD", folder: Path = RESULTS) -> Com
 
 def compare(committed: Result, here: Result) -> Comparison:
     """The committed result and the one from here, score by score."""
-    reasons = [*unlike(committed, here)]
-    if any("prompts" in reason for reason in reasons):
-        return Comparison({}, {}, None, reasons)
+    reasons = other_settings(committed, here)
+    if asked := other_prompts(committed, here):
+        return Comparison({}, {}, None, reasons + asked)
     found: dict[str, Difference] = {}
     before, after, groups = [], [], []
     for part, metrics in PARTS.items():
@@ -216,14 +216,19 @@ def compare(committed: Result, here: Result) -> Comparison:
     return Comparison(found, findings, together, reasons)
 
 
-def unlike(committed: Result, here: Result) -> list[str]:
-    """What differs between two results before any score is looked at."""
+def other_settings(committed: Result, here: Result) -> list[str]:
+    """What two results both name and say otherwise."""
     there, ours = (_named(result.facts) for result in (committed, here))
-    found = [
+    return [
         f"{name} is {ours[name]} here and {there[name]} there"
         for name in there
         if name in ours and there[name] != ours[name]
     ]
+
+
+def other_prompts(committed: Result, here: Result) -> list[str]:
+    """The main scores that are not of the same prompts."""
+    found = []
     for metric in (metric for metrics in PARTS.values() for metric in metrics):
         asked = [
             run.scores(metric)[["group", "number", "prompt"]].reset_index(drop=True)
