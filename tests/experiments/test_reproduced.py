@@ -16,8 +16,8 @@ from ladder.evaluation import outcomes
 from ladder.experiments.reproduced import (
     MARGIN,
     PARTS,
-    Difference,
-    Result,
+    EvaluatedRun,
+    PairedDifference,
     agrees,
     compare,
     difference,
@@ -30,21 +30,23 @@ EDITS = PARTS["edits"]
 
 
 @pytest.fixture(scope="module")
-def committed(root: Path) -> Result:
+def committed(root: Path) -> EvaluatedRun:
     """The committed run of the main job."""
-    return Result.read("ladder-0", root / "experiments/results")
+    return EvaluatedRun.read("ladder-0", root / "experiments/results")
 
 
-def changed(result: Result, change: Callable[[pd.DataFrame], pd.Series], *metrics: str) -> Result:
+def changed(
+    result: EvaluatedRun, change: Callable[[pd.DataFrame], pd.Series], *metrics: str
+) -> EvaluatedRun:
     """The result with other scores in some metrics (in all of them)."""
     parts = [
         rows.assign(score=change(rows)) if metric in (metrics or METRICS) else rows
         for metric, rows in result.prompts.groupby("metric", sort=False)
     ]
-    return Result(result.facts, pd.concat(parts))
+    return EvaluatedRun(result.facts, pd.concat(parts))
 
 
-def rerun(result: Result, seed: int, redrawn: float = 0.25) -> Result:
+def rerun(result: EvaluatedRun, seed: int, redrawn: float = 0.25) -> EvaluatedRun:
     """What another processor gives: a share of the prompts comes out anew, as good on average."""
     rng = np.random.default_rng(seed)
 
@@ -56,7 +58,7 @@ def rerun(result: Result, seed: int, redrawn: float = 0.25) -> Result:
     return changed(result, again, *[metric for metric in METRICS if metric != "understanding"])
 
 
-def answer(committed: Result, here: Result) -> str:
+def answer(committed: EvaluatedRun, here: EvaluatedRun) -> str:
     return (
         str(compare(committed, here)).splitlines()[-1].removeprefix("reproduced within 3 points: ")
     )
@@ -65,16 +67,16 @@ def answer(committed: Result, here: Result) -> str:
 # ---- yes ----
 
 
-def test_a_run_is_its_own_reproduction(committed: Result):
+def test_a_run_is_its_own_reproduction(committed: EvaluatedRun):
     assert answer(committed, committed) == "yes"
 
 
-def test_honest_reruns_are_recognised(committed: Result):
+def test_honest_reruns_are_recognised(committed: EvaluatedRun):
     found = [answer(committed, rerun(committed, seed)) for seed in range(20)]
     assert found.count("yes") >= 19, found
 
 
-def test_the_table_has_every_main_score_beside_the_committed_one(committed: Result):
+def test_the_table_has_every_main_score_beside_the_committed_one(committed: EvaluatedRun):
     here = rerun(committed, 0)
     lines = str(compare(committed, here)).splitlines()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines[2:-1]}
@@ -90,7 +92,7 @@ def test_the_table_has_every_main_score_beside_the_committed_one(committed: Resu
     ("metrics", "lost"),
     [(("geneval_toy",), 0.06), (EDITS, 0.15), (("reasoning",), 0.3), (("understanding",), 0.1)],
 )
-def test_a_spoilt_stage_is_found(committed: Result, metrics: tuple[str, ...], lost: float):
+def test_a_spoilt_stage_is_found(committed: EvaluatedRun, metrics: tuple[str, ...], lost: float):
     """Whatever was right is lost at random, as often as it takes for that drop."""
     rng = np.random.default_rng(0)
 
@@ -104,7 +106,7 @@ def test_a_spoilt_stage_is_found(committed: Result, metrics: tuple[str, ...], lo
 
 
 @pytest.mark.parametrize("shift", [1, 7])
-def test_results_given_to_other_prompts_are_found(committed: Result, shift: int):
+def test_results_given_to_other_prompts_are_found(committed: EvaluatedRun, shift: int):
     """The means are the same; only prompts and results don't belong together any more."""
     mixed = changed(
         committed,
@@ -113,35 +115,35 @@ def test_results_given_to_other_prompts_are_found(committed: Result, shift: int)
     assert "no, because other prompts succeed here than there" in answer(committed, mixed)
 
 
-def test_another_seed_is_named(committed: Result):
+def test_another_seed_is_named(committed: EvaluatedRun):
     config = committed.facts["config"] | {"seed": 1}
-    here = Result(committed.facts | {"seed": 1, "config": config}, committed.prompts)
+    here = EvaluatedRun(committed.facts | {"seed": 1, "config": config}, committed.prompts)
     assert answer(committed, here) == "no, because seed is 1 here and 0 there"
 
 
-def test_other_data_and_settings_are_named(committed: Result):
+def test_other_data_and_settings_are_named(committed: EvaluatedRun):
     model = committed.facts["config"]["model"] | {"queries": 8}
     facts = committed.facts | {
         "config": committed.facts["config"] | {"model": model, "threads": 7},
         "provenance": committed.facts["provenance"] | {"data": "abc"},
     }
-    said = answer(committed, Result(facts, committed.prompts))
+    said = answer(committed, EvaluatedRun(facts, committed.prompts))
     assert "data is abc here and " in said
     assert "model.queries is 8 here and 38 there" in said
     assert "threads" not in said
 
 
-def test_settings_of_older_results_are_known_by_their_names_of_today(committed: Result):
+def test_settings_of_older_results_are_known_by_their_names_of_today(committed: EvaluatedRun):
     old, new = (
-        Result(committed.facts | {"config": config}, committed.prompts)
+        EvaluatedRun(committed.facts | {"config": config}, committed.prompts)
         for config in ({"translation": {"steps": 4000}}, {"connector_warmup": {"steps": 1}})
     )
     assert answer(old, new) == "no, because connector_warmup.steps is 1 here and 4000 there"
 
 
-def test_other_prompts_are_not_compared(committed: Result):
+def test_other_prompts_are_not_compared(committed: EvaluatedRun):
     other = committed.prompts.replace({"prompt": {"i want to see a circle": "a circle"}})
-    lines = str(compare(committed, Result(committed.facts, other))).splitlines()
+    lines = str(compare(committed, EvaluatedRun(committed.facts, other))).splitlines()
     assert lines == [
         "reproduced within 3 points: no, because the prompts of geneval_toy are others"
     ]
@@ -150,10 +152,10 @@ def test_other_prompts_are_not_compared(committed: Result):
 # ---- undecided ----
 
 
-def test_what_few_prompts_cannot_tell_is_no_yes(committed: Result):
+def test_what_few_prompts_cannot_tell_is_no_yes(committed: EvaluatedRun):
     """Of every tenth prompt, most redrawn: the interval is wider than the margin."""
     few = [
-        Result(one.facts, one.prompts[one.prompts["number"] % 10 == 0])
+        EvaluatedRun(one.facts, one.prompts[one.prompts["number"] % 10 == 0])
         for one in (committed, rerun(committed, 0, redrawn=0.7))
     ]
     found = compare(*few)
@@ -162,7 +164,7 @@ def test_what_few_prompts_cannot_tell_is_no_yes(committed: Result):
     assert "which may be more than that" in str(found).splitlines()[-1]
 
 
-def test_a_single_score_that_cannot_tell_decides_nothing(committed: Result):
+def test_a_single_score_that_cannot_tell_decides_nothing(committed: EvaluatedRun):
     found = compare(committed, rerun(committed, 0, redrawn=0.6))
     assert "undecided" in found.findings.values()
     assert found.reasons == []
@@ -172,9 +174,9 @@ def test_verdicts_at_the_margin():
     """Within it, across it, and beyond it."""
     found = judge(
         {
-            "same": Difference(0.9, 0.9 + MARGIN / 2, 0.001, MARGIN - 0.001, 0.0001),
-            "undecided": Difference(0.9, 0.9 + MARGIN / 2, 0.0, MARGIN, 0.01),
-            "other": Difference(0.9, 0.9 - 2 * MARGIN, -0.08, -0.04, 0.0001),
+            "same": PairedDifference(0.9, 0.9 + MARGIN / 2, 0.001, MARGIN - 0.001, 0.0001),
+            "undecided": PairedDifference(0.9, 0.9 + MARGIN / 2, 0.0, MARGIN, 0.01),
+            "other": PairedDifference(0.9, 0.9 - 2 * MARGIN, -0.08, -0.04, 0.0001),
         }
     )
     assert found == {name: name for name in ("same", "undecided", "other")}
@@ -214,7 +216,7 @@ def test_agreement_is_that_of_permutations():
 
 
 def test_the_committed_result_is_read_from_git(
-    committed: Result, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    committed: EvaluatedRun, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "experiments/results"

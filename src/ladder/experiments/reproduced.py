@@ -69,20 +69,20 @@ Finding = Literal["same", "other", "undecided"]
 
 
 @dataclass(frozen=True)
-class Result:
+class EvaluatedRun:
     """An evaluated run: what its JSON file says, and a row for each of its prompts."""
 
     facts: Mapping[str, Any]
     prompts: pd.DataFrame
 
     @classmethod
-    def read(cls, name: str, folder: Path = RESULTS) -> Result:
+    def read(cls, name: str, folder: Path = RESULTS) -> EvaluatedRun:
         """The result here. Raises FileNotFoundError if the run isn't evaluated."""
         path = folder / f"{name}.json"
         return cls(json.loads(path.read_text()), by_prompt(outcomes.read(path)))
 
     @classmethod
-    def committed(cls, name: str, revision: str, folder: Path = RESULTS) -> Result:
+    def committed(cls, name: str, revision: str, folder: Path = RESULTS) -> EvaluatedRun:
         """The result in a revision of git. Raises FileNotFoundError if it has none."""
         facts = _show(revision, folder / f"{name}.json")
         table = _show(revision, folder / f"{name}{outcomes.ENDING}")
@@ -105,7 +105,7 @@ def _show(revision: str, path: Path) -> bytes | None:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """A score here minus the committed one, both from 0 to 1."""
 
     committed: float
@@ -139,10 +139,10 @@ class Difference:
 class Comparison:
     """Two results, score by score."""
 
-    differences: dict[str, Difference]
+    differences: dict[str, PairedDifference]
     """Of the main scores."""
     findings: dict[str, Finding]
-    together: Difference | None
+    together: PairedDifference | None
     """Of all that was asked; None where the two weren't asked the same."""
     reasons: list[str]
     """Why it isn't the same run again; empty if it is."""
@@ -172,15 +172,15 @@ def reproduced(name: str, revision: str = "HEAD", folder: Path = RESULTS) -> Com
 
     Raises FileNotFoundError where either is missing.
     """
-    return compare(Result.committed(name, revision, folder), Result.read(name, folder))
+    return compare(EvaluatedRun.committed(name, revision, folder), EvaluatedRun.read(name, folder))
 
 
-def compare(committed: Result, here: Result) -> Comparison:
+def compare(committed: EvaluatedRun, here: EvaluatedRun) -> Comparison:
     """The committed result and the one from here, score by score."""
     reasons = other_settings(committed, here)
     if asked := other_prompts(committed, here):
         return Comparison({}, {}, None, reasons + asked)
-    found: dict[str, Difference] = {}
+    found: dict[str, PairedDifference] = {}
     before, after, groups = [], [], []
     for part, metrics in PARTS.items():
         there, ours = ([run.scores(metric) for metric in metrics] for run in (committed, here))
@@ -216,7 +216,7 @@ def compare(committed: Result, here: Result) -> Comparison:
     return Comparison(found, findings, together, reasons)
 
 
-def other_settings(committed: Result, here: Result) -> list[str]:
+def other_settings(committed: EvaluatedRun, here: EvaluatedRun) -> list[str]:
     """What two results both name and say otherwise."""
     there, ours = (_named(result.facts) for result in (committed, here))
     return [
@@ -226,7 +226,7 @@ def other_settings(committed: Result, here: Result) -> list[str]:
     ]
 
 
-def other_prompts(committed: Result, here: Result) -> list[str]:
+def other_prompts(committed: EvaluatedRun, here: EvaluatedRun) -> list[str]:
     """The main scores that are not of the same prompts."""
     found = []
     for metric in (metric for metrics in PARTS.values() for metric in metrics):
@@ -263,7 +263,7 @@ def _today(name: str) -> str:
     return name
 
 
-def difference(before: Float[np.ndarray, " P"], after: Float[np.ndarray, " P"]) -> Difference:
+def difference(before: Float[np.ndarray, " P"], after: Float[np.ndarray, " P"]) -> PairedDifference:
     """The difference of two means over the same prompts, by a paired t test.
 
     Raises ValueError for fewer than two prompts.
@@ -275,10 +275,10 @@ def difference(before: Float[np.ndarray, " P"], after: Float[np.ndarray, " P"]) 
     half = float(stats.t.ppf(1 - LEVEL, freedom)) * error
     mean = float(values.mean())
     p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
-    return Difference(float(before.mean()), float(after.mean()), mean - half, mean + half, p)
+    return PairedDifference(float(before.mean()), float(after.mean()), mean - half, mean + half, p)
 
 
-def judge(differences: Mapping[str, Difference]) -> dict[str, Finding]:
+def judge(differences: Mapping[str, PairedDifference]) -> dict[str, Finding]:
     """Whether each score is the same, another one, or can't be told."""
     sure = multipletests([found.p for found in differences.values()], SURE, "holm")[0]
     findings: dict[str, Finding] = {}
@@ -287,7 +287,7 @@ def judge(differences: Mapping[str, Difference]) -> dict[str, Finding]:
     return findings
 
 
-def finding(found: Difference, other: bool) -> Finding:
+def finding(found: PairedDifference, other: bool) -> Finding:
     """What is to be said of a difference; `other` is the outcome of the test for that."""
     return "same" if found.within else "other" if other else "undecided"
 
