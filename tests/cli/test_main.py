@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from tests.tiny import SIDE, tiny_ladder, tiny_picture
 
+from ladder import __version__
 from ladder.cli import main
+from ladder.cli.pipeline import ENCODED
 from ladder.config.layers import read_file
 from ladder.config.load import load
 from ladder.data.images import read_picture
