@@ -25,7 +25,6 @@ Notebook = Annotated[Path, typer.Argument(metavar="NOTEBOOK")]
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def cell(
-    ctx: typer.Context,
     part: Literal["train", "evaluate"],
     settings: Settings = None,
     profile: Profile = None,
@@ -34,7 +33,7 @@ def cell(
     """Train or evaluate one arm with one seed, as a cell of the study that a profile describes."""
     if profile is None:
         raise ValueError("a cell needs --profile: ablation, or full for the main job's length")
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     if part == "train":
         from ladder.experiments.train_cell import train_cell
 
@@ -46,11 +45,9 @@ def cell(
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
-def power(
-    ctx: typer.Context, settings: Settings = None, profile: Profile = None, arm: Arm = None
-) -> None:
+def power(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Say which differences the ablations could find, before they are run."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.experiments import power
     from ladder.experiments.study import Study
 
@@ -144,7 +141,6 @@ def watch(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def plan(
-    ctx: typer.Context,
     settings: Settings = None,
     profile: Profile = None,
     arm: Arm = None,
@@ -159,7 +155,7 @@ def plan(
     ] = 0.4,
 ) -> None:
     """Say what a training needs (memory, FLOP, hours), before anything is downloaded."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.profiling import plan
 
     print("\n".join(plan.plan(config, caption, devices, memory, speed, use)))

@@ -6,6 +6,7 @@ The verbs are in the other modules of this folder. Each imports what it needs wh
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import reprlib
 import sys
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((word for word in words if not word.startswith("-")), "")
     name = f"ladder {verb}" if verb in command.commands else "ladder"
     try:
-        code = command.main(words, "ladder", standalone_mode=False) or 0
+        with contextlib.chdir("."):  # a stage goes to the root of the repository: come back
+            code = command.main(words, "ladder", standalone_mode=False) or 0
     except BaseException as error:
         if interrupted(error):
             code = 130
@@ -100,11 +102,12 @@ def complaint(error: typer.TyperException) -> str:
     return rule + named if marker else f"{said}, got {word}"
 
 
-def show_version(asked: bool) -> None:
-    """Print the version and end."""
+def show_version(asked: bool) -> bool:
+    """Print the version and end, where it is asked for."""
     if asked:
         print(f"ladder {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
