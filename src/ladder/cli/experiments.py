@@ -82,9 +82,7 @@ def execute(notebook: Notebook) -> None:
 def compare(
     arm: Annotated[str, typer.Argument()],
     control: Annotated[str, typer.Argument()],
-    seeds: Annotated[
-        list[int], typer.Option("--seeds", metavar="SEED", help="Again for another seed.")
-    ] = [0, 1],  # noqa: B006 (typer copies it)
+    seeds: Annotated[str, typer.Option(help="With commas between them.")] = "0,1",
     study: Annotated[
         Literal["ablation", "full"] | None,
         typer.Option(help="Take the cells of this profile, not runs of the main job."),
@@ -94,7 +92,8 @@ def compare(
     from ladder.experiments import compare
     from ladder.experiments.runs import RESULTS
 
-    print(compare.compare(arm, control, seeds, RESULTS / (study or "")))
+    numbers = [int(seed) for seed in seeds.split(",")]
+    print(compare.compare(arm, control, numbers, RESULTS / (study or "")))
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
