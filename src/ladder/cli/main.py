@@ -11,6 +11,7 @@ import logging
 import reprlib
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif isinstance(error, typer.TyperException):
             print(f"{name}: {one_line(error)}; `{name} --help` explains it", file=sys.stderr)
             return 2
-        elif "--traceback" in words[: words.index(verb)] or not expected(error):
+        elif "--traceback" in takewhile(verb.__ne__, words) or not expected(error):
             raise
         else:
             print(f"{name}: {one_line(error)}", file=sys.stderr)
