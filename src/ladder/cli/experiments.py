@@ -15,6 +15,7 @@ from ladder.cli.options import (
     Profile,
     Settings,
     configuration,
+    enter_repository,
     finite,
 )
 
@@ -65,6 +66,7 @@ def report() -> None:
     from ladder.experiments.report import page
     from ladder.experiments.study import Study
 
+    enter_repository()
     print(page.report(Study.read()))
 
 
@@ -92,6 +94,7 @@ def compare(
     from ladder.experiments import compare
     from ladder.experiments.runs import RESULTS
 
+    enter_repository()
     numbers = [int(seed) for seed in seeds.split(",")]
     print(compare.compare(arm, control, numbers, RESULTS / (study or "")))
 

@@ -77,6 +77,16 @@ Model = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
+def enter_repository() -> Path:
+    """Go to the root of the repository that the user is in; `main` goes back after the verb.
+
+    Raises FileNotFoundError outside of a repository.
+    """
+    root = enclosing_repository()
+    os.chdir(root)
+    return root
+
+
 def configuration(profile: str | None, arm: str | None, settings: list[str] | None) -> Config:
     """The configuration that a command line asks for, at work in the repository.
 
@@ -86,8 +96,7 @@ def configuration(profile: str | None, arm: str | None, settings: list[str] | No
     """
     from ladder.config.load import load
 
-    root = enclosing_repository()
-    os.chdir(root)  # `main` goes back
+    root = enter_repository()
     config = load(profile, arm, settings or ())
     say_stage(root)
 
