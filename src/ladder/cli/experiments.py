@@ -143,3 +143,10 @@ def watch(options: argparse.Namespace) -> None:
     from ladder.training.watch import watch
 
     watch(options.folder, options.every, options.once)
+
+
+def code(options: argparse.Namespace) -> None:
+    """Note what the code of every stage means, in code.json; comments change nothing in it."""
+    from ladder.experiments.meaning import write_meanings
+
+    write_meanings()

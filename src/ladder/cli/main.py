@@ -23,6 +23,7 @@ from ladder.cli.checkpoints import export_published, import_published, score, ve
 from ladder.cli.experiments import (
     bench,
     cell,
+    code,
     compare,
     execute,
     plan,
@@ -246,6 +247,7 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         verb.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (%(default)s)")
     add_verb(verbs, report)
+    add_verb(verbs, code)
     add_verb(verbs, execute).add_argument("notebook", type=Path, metavar="NOTEBOOK")
     verb = add_verb(verbs, compare)
     verb.add_argument("arm", metavar="ARM")
