@@ -1,6 +1,6 @@
-"""One cell of a sweep: a notebook executed with parameters, in a process of its own.
+"""A notebook executed with parameters, in a process of its own.
 
-`python -m ladder.experiments.notebook_run NOTEBOOK FOLDER PARAMETERS` leaves in FOLDER the executed
+`python -m ladder.experiments.notebook NOTEBOOK FOLDER PARAMETERS` leaves in FOLDER the executed
 notebook and, last of all, result.json with what the notebook shows as JSON in its cell tagged
 "result". The same parameters give the same bytes: what differs from run to run (times, names of
 cells, progress bars) is taken out.
@@ -9,8 +9,10 @@ cells, progress bars) is taken out.
 from __future__ import annotations
 
 import ast
+import difflib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,15 @@ import papermill
 from nbformat import NotebookNode
 from papermill.translators import PythonTranslator, papermill_translators
 
+from ladder.experiments.store import write_aside
+
 EXECUTED, RESULT = "executed.ipynb", "result.json"
 TAG = "result"
 JSON = "application/json"
+FOLDER = "folder"
+"""The parameter of a notebook that says where it may leave files."""
+ANY = object()
+"""The default of a parameter whose type isn't known, because it is no literal."""
 
 
 class Translator(PythonTranslator):
@@ -31,10 +39,56 @@ class Translator(PythonTranslator):
     @classmethod
     def translate(cls, val: Any) -> str:
         if isinstance(val, np.generic):
-            return super().translate(val.item())
+            return super().translate(plain(val))
         if isinstance(val, tuple):
             return "(" + "".join(f"{cls.translate(item)}, " for item in val) + ")"
         return super().translate(val)
+
+
+def defaults_of(notebook: Path) -> dict[str, Any]:
+    """The parameters of a notebook with their defaults; ANY for what is an expression or None.
+
+    Raises ValueError for a file that is no notebook.
+    """
+    try:
+        found = papermill.inspect_notebook(str(notebook))
+    except (nbformat.ValidationError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{notebook} must be a notebook: {type(error).__name__}") from error
+    return {name: _literal(str(one["default"])) for name, one in found.items()}
+
+
+def _literal(text: str) -> Any:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return ANY  # such as 24 * 7; unhashable keys and deep nesting raise the last three
+    return ANY if value is None else value
+
+
+def require_parameters(notebook: Path, given: Mapping[str, Any]) -> None:
+    """Raise ValueError unless `notebook` has these parameters, with values of these types."""
+    known = defaults_of(notebook)
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"parameters of {notebook} are {', '.join(known)}, got {name}{hint}")
+        require_type(name, value, known[name])
+
+
+def require_type(name: str, value: Any, default: Any) -> None:
+    """Raise ValueError unless `value` is of the type of `default`; a float may be whole."""
+    value = plain(value)
+    fits = type(value) is type(default) or (type(value), type(default)) == (int, float)
+    if default is not ANY and not fits:
+        raise ValueError(
+            f"{name} must be of type {type(default).__name__} as {default!r}, got {value!r}"
+        )
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> None:
@@ -44,7 +98,7 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> None:
     """
     executed = run(notebook, folder / EXECUTED, parameters)
     text = json.dumps({"parameters": parameters, "values": shown(executed)}, indent=1, default=str)
-    (folder / RESULT).write_text(text + "\n")
+    write_aside(folder / RESULT, f"{text}\n".encode())
 
 
 def run(notebook: Path, path: Path, parameters: dict[str, Any]) -> NotebookNode:
