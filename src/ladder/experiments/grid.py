@@ -1,18 +1,50 @@
-"""A grid of parameters, as it is typed: `-p scheme=last_n,uniform -p seed=0..4`."""
+"""`ladder sweep`: a notebook over a grid that is typed by hand: `-p arm=last,mean -p seed=0..4`."""
 
 from __future__ import annotations
 
 import ast
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ladder.experiments.notebook import plain
+from ladder.experiments.runner import Keyed, keyed, run_all
 from ladder.experiments.study import Planned
 
 MOST_VALUES = 10_000
 """Of a range."""
 PRESET = "sweep"
+
+
+def sweep(
+    notebook: Path, grid: Mapping[str, Sequence[Any]], folder: Path, jobs: int = 1
+) -> pd.DataFrame:
+    """Run every cell of `grid` that isn't finished in `folder`; returns and writes the table.
+
+    Raises ValueError, before anything runs, for a parameter that the notebook doesn't have or a
+    value of another type than its default.
+    """
+    runs = keyed(notebook, runs_of(grid), folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run_all(notebook, runs, jobs)
+    finally:
+        table = pd.DataFrame([_row(run) for run in runs])
+        table.to_csv(folder / "table.csv", index=False, lineterminator="\n")
+    return table
+
+
+def _row(run: Keyed) -> dict[str, Any]:
+    """What the table says of a run: its parameters, how it ended, and the values it shows."""
+    start = {"run": run.key, **run.planned.parameters}
+    if run.values is not None:
+        return start | {"status": "finished", "error": ""} | run.values
+    if run.error is not None:
+        return start | {"status": "failed", "error": run.error.splitlines()[-1]}
+    return start | {"status": "not run", "error": ""}
 
 
 def runs_of(grid: Mapping[str, Sequence[Any]]) -> list[Planned]:

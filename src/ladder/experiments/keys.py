@@ -35,13 +35,12 @@ class Keys:
         self.defaults = defaults_of(notebook)
         self._sources = sources(notebook)
         self._code = notebook_meaning(notebook)
-        self._models: dict[str, str] = {}
+        self._models: dict[str, list[str]] = {}
 
     def parts(self, parameters: dict[str, Any]) -> dict[str, str]:
         """A hash of each thing that a run depends on.
 
-        Raises ConfigError for a profile or arm that isn't there, FileNotFoundError for data that
-        aren't.
+        Raises ConfigError for a profile or arm that isn't there.
         """
         given = self.defaults | parameters
         given.pop(FOLDER, None)
@@ -63,11 +62,12 @@ class Keys:
         }
         return {name: _hash(value) for name, value in described.items()} | {"code": self._code}
 
-    def _content(self, model: str) -> str:
-        """A hash of a model's files; of one that is no folder, the name, which has its revision."""
+    def _content(self, model: str) -> list[str]:
+        """Hashes of a model's parts; of one that is no folder, the name, which has its revision."""
         if model not in self._models:
-            found = Path(model)
-            self._models[model] = content_hash(found) if found.is_dir() else model
+            parts = {file.parent for file in Path(model).rglob("*.safetensors")}
+            found = [content_hash(part) for part in sorted(parts)]
+            self._models[model] = found or [model]
         return self._models[model]
 
     def _mentioned(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ ENTRIES = {
     "report": "ladder.experiments.report.page",
 }
 """The module that each stage of DVC runs."""
+PARAMETERS = "parameters"
+"""The tag of the cell of a notebook that holds its parameters."""
 CARRIERS = ("ladder", "ladder.cli", "ladder.config")
 """Packages that only carry values: a stage depends on the values, as its parameters."""
 
@@ -55,19 +57,24 @@ def notebook_meaning(path: Path) -> str:
 
 
 def sources(path: Path) -> list[str]:
-    """The code cells of a notebook but for the parameters, without lines for the shell and magics.
+    """What the code cells of a notebook say but for the parameters, without magics.
 
     Raises ValueError for a file that is no notebook.
     """
-    try:
-        cells = nbformat.read(path, as_version=4).cells
-    except (nbformat.ValidationError, nbformat.reader.NotJSONError, AttributeError) as error:
-        raise ValueError(f"{path} must be a notebook: {type(error).__name__}") from error
     return [
         "\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!")))
-        for cell in cells
-        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", ())
+        for cell in code_cells(path)
+        if PARAMETERS not in cell.metadata.get("tags", ())
     ]
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    """The code cells of a notebook. Raises ValueError for a file that is no notebook."""
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except (ValueError, AttributeError, RecursionError, nbformat.ValidationError) as error:
+        raise ValueError(f"{path} must be a notebook: {type(error).__name__}") from error
+    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def meaning(modules: Iterable[str], source: Path = SOURCE) -> str:

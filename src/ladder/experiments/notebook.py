@@ -22,6 +22,7 @@ import papermill
 from nbformat import NotebookNode
 from papermill.translators import PythonTranslator, papermill_translators
 
+from ladder.experiments.meaning import PARAMETERS, code_cells
 from ladder.experiments.store import write_aside
 
 EXECUTED, RESULT = "executed.ipynb", "result.json"
@@ -48,20 +49,29 @@ class Translator(PythonTranslator):
 def defaults_of(notebook: Path) -> dict[str, Any]:
     """The parameters of a notebook with their defaults; ANY for what is an expression or None.
 
-    Raises ValueError for a file that is no notebook.
+    Raises ValueError for a file that is no notebook, or whose parameters aren't Python.
     """
-    try:
-        found = papermill.inspect_notebook(str(notebook))
-    except (nbformat.ValidationError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{notebook} must be a notebook: {type(error).__name__}") from error
-    return {name: _literal(str(one["default"])) for name, one in found.items()}
+    found: dict[str, Any] = {}
+    for cell in code_cells(notebook):
+        if PARAMETERS not in cell.metadata.get("tags", ()):
+            continue
+        try:
+            lines = ast.parse(cell.source).body
+        except SyntaxError as error:
+            raise ValueError(f"{notebook}: parameters must be Python, {error}") from error
+        for line in lines:
+            targets = line.targets if isinstance(line, ast.Assign) else []
+            targets = [line.target] if isinstance(line, ast.AnnAssign) else targets
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            found |= {name: _literal(line.value) for name in names}
+    return found
 
 
-def _literal(text: str) -> Any:
+def _literal(node: ast.expr) -> Any:
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return ANY  # such as 24 * 7; unhashable keys and deep nesting raise the last three
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return ANY  # such as 24 * 7, or a set of lists
     return ANY if value is None else value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,11 +92,11 @@ def _make(config: Config, place: Path) -> None:
 def fingerprint(config: Config) -> str:
     """A hash of the data of `config`: of the main job's, or of what decides a smaller world.
 
-    Raises FileNotFoundError if the main job's aren't there.
+    Empty if the main job's aren't there.
     """
     if is_main_world(config):
-        curated, _ = data_of(config)
-        return json.loads((curated / "manifest.json").read_text())["hash"]
+        manifest = repository() / CURATED / "manifest.json"
+        return json.loads(manifest.read_text())["hash"] if manifest.is_file() else ""
     values = config.as_dict()
     text = json.dumps([values["world"], values["curation"]])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ladder.experiments.notebook import RESULT
 from ladder.experiments.one_run import RECORD
+from ladder.experiments.prepare import configured, data_of
 from ladder.experiments.results import CEILINGS, LEGACY, RESULTS, TABLES, read_rows
 from ladder.experiments.runner import Keyed, keyed, run_all
 from ladder.experiments.store import Result, add
@@ -71,11 +72,14 @@ def run_study(
 ) -> list[State]:
     """Run what isn't finished, `jobs` at a time; returns how far every run is then.
 
-    What is of earlier code is left as it is unless `again`. Raises as `keyed` does.
+    What is of earlier code is left as it is unless `again`. Raises as `keyed` does, and
+    FileNotFoundError if data are missing.
     """
     done = {"finished"} if again else {"finished", "of earlier code"}
     waiting = [one.run for one in states(study, results, folder) if one.status not in done]
     store = results / study.name
+    for given in [run.planned.parameters for run in waiting[:1]]:
+        data_of(configured(given["profile"], given["arm"]))  # made or found missing before all runs
     # What an earlier runner left behind when it was killed.
     add(store, [_result(run, study) for run in waiting if run.values is not None])
     run_all(Path(study.notebook), waiting, jobs, lambda run: add(store, [_result(run, study)]))

@@ -69,7 +69,7 @@ def keyed(notebook: Path, runs: Sequence[Planned], folder: Path) -> list[Keyed]:
     """The runs with their keys, which live in `folder`.
 
     Raises ValueError for a parameter that the notebook doesn't have or of another type than its
-    default, ConfigError for an arm or profile that isn't there, FileNotFoundError for missing data.
+    default, ConfigError for an arm or profile that isn't there.
     """
     for planned in runs:
         require_parameters(notebook, planned.parameters)

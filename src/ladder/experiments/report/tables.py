@@ -70,9 +70,7 @@ def differences(study: Study, every: Sequence[Run], metric: str) -> dict[str, Di
     return found
 
 
-def full_length(
-    study: Study, every: Sequence[Run], full: Sequence[Run]
-) -> pd.DataFrame:
+def full_length(study: Study, every: Sequence[Run], full: Sequence[Run]) -> pd.DataFrame:
     """Arms trained at full length beside their short runs: a row for each metric and arm, the best
     at full length first, in points of 100."""
     rows = []
