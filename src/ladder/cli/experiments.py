@@ -28,7 +28,15 @@ Name = Annotated[
     str, typer.Argument(metavar="STUDY", help="A file of experiments/studies, such as layers.")
 ]
 Preset = Annotated[str, typer.Option(help="A preset in the file of the study, such as small.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        metavar="NAME=VALUES",
+        help="Such as arm=last,mean or seed=0..4; again for another parameter.",
+    ),
+]
+Jobs = Annotated[int, typer.Option(min=1, envvar="JOBS", help="Runs at a time.")]
 
 
 @study.command()
@@ -95,12 +103,15 @@ def code() -> None:
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
-def execute(notebook: Notebook) -> None:
-    """Run a notebook as it is, into experiments/report/notebooks."""
-    from ladder.experiments.notebook import run
+def execute(notebook: Notebook, parameters: Parameters = None) -> None:
+    """Run a notebook once, into experiments/report/notebooks."""
+    from ladder.experiments import grid
+    from ladder.experiments.notebook import require_parameters, run
 
+    (planned,) = grid.runs_of(grid.grid_of(parameters or []))
+    require_parameters(notebook, planned.parameters)
     path = Path("experiments/report/notebooks") / notebook.name
-    run(notebook, path, {})
+    run(notebook, path, planned.parameters)
     print(path)
 
 
@@ -125,14 +136,7 @@ def compare(
 @app.command(rich_help_panel=EXPERIMENTS)
 def sweep(
     notebook: Notebook,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p",
-            metavar="NAME=VALUES",
-            help="Such as arm=last,mean or seed=0..4; again for another parameter.",
-        ),
-    ] = None,
+    parameters: Parameters = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="For runs and table."),

@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from ladder.config.layers import read_file
+from ladder.config.load import Config
 from ladder.evaluation.provenance import PACKAGES
 from ladder.experiments.meaning import notebook_meaning, sources
 from ladder.experiments.notebook import FOLDER, defaults_of
@@ -36,6 +37,7 @@ class Keys:
         self._sources = sources(notebook)
         self._code = notebook_meaning(notebook)
         self._models: dict[str, list[str]] = {}
+        self._configurations: dict[str, tuple[Config, str]] = {}
 
     def parts(self, parameters: dict[str, Any]) -> dict[str, str]:
         """A hash of each thing that a run depends on.
@@ -45,9 +47,8 @@ class Keys:
         given = self.defaults | parameters
         given.pop(FOLDER, None)
         if {*given} >= RESOLVED:
-            arguments = [f"seed={given['seed']}", *given.get("settings", ())]
-            config = configured(given["profile"], given["arm"], arguments)
-            settings, data = config.as_dict(), fingerprint(config)
+            config, data = self._configuration(given)
+            settings = config.as_dict() | {"seed": given["seed"]}
             models = [config.foundations.mllm, config.foundations.generator]
         else:
             settings, data = self._mentioned(given), self._tracked
@@ -61,6 +62,14 @@ class Keys:
             "versions": [platform.python_version(), *((name, version(name)) for name in PACKAGES)],
         }
         return {name: _hash(value) for name, value in described.items()} | {"code": self._code}
+
+    def _configuration(self, given: dict[str, Any]) -> tuple[Config, str]:
+        """The configuration of any seed, and a hash of its data."""
+        chosen = given["profile"], given["arm"], tuple(given.get("settings", ()))
+        if repr(chosen) not in self._configurations:
+            config = configured(*chosen)
+            self._configurations[repr(chosen)] = config, fingerprint(config)
+        return self._configurations[repr(chosen)]
 
     def _content(self, model: str) -> list[str]:
         """Hashes of a model's parts; of one that is no folder, the name, which has its revision."""

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from ladder.config.load import Config
+from ladder.config.load import Config, require_same
 from ladder.evaluation.parts import STRIP
 from ladder.evaluation.provenance import Cost, provenance
 from ladder.evaluation.run import evaluate
@@ -31,7 +31,7 @@ from ladder.experiments.results import read_outcomes
 from ladder.experiments.store import write_aside
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
-from ladder.training.stages import CHECKPOINT, SETTINGS, STAGES, run_stage
+from ladder.training.stages import CHECKPOINT, SETTINGS, STAGES, StageName, run_stage, settings
 
 RECORD = "run.json"
 BOUNDS = ("floor", "ceiling")
@@ -82,14 +82,19 @@ class Scored:
 
 
 def train(config: Config, folder: Path) -> Trained:
-    """Train the stages that aren't finished in `folder`, and take the loss on held-out samples.
+    """Train all stages in `folder`, and take the loss on held-out samples.
 
-    Raises DivergedError when the monitor gives up, BusyError if another process trains here.
+    A run that was interrupted goes on; one that was recorded is begun anew. Raises ValueError if it
+    was begun under other settings, DivergedError when the monitor gives up, BusyError if another
+    process trains here.
     """
     _, encoded = data_of(config)
     runs, cost = folder / "training", Cost()
+    if (folder / RECORD).is_file():
+        shutil.rmtree(runs)
+        (folder / RECORD).unlink()
     trained = runs / f"{config.arm}-{config.seed}"
-    finished = [stage for stage in STAGES if _is_finished(trained / stage)]
+    finished = [stage for stage in STAGES if _is_finished(trained / stage, config, stage)]
     waiting = STAGES[STAGES.index(finished[-1]) + 1 :] if finished else STAGES
     for stage in waiting:
         with cost.of(stage):
@@ -100,9 +105,16 @@ def train(config: Config, folder: Path) -> Trained:
     return Trained(config, folder, ladder, steps, losses, cost.as_json() | size_of(ladder))
 
 
-def _is_finished(folder: Path) -> bool:
-    """Whether a stage left its ladder, and no checkpoint to go on from."""
-    return (folder / "ladder" / SETTINGS).is_file() and not (folder / CHECKPOINT).is_file()
+def _is_finished(folder: Path, config: Config, stage: StageName) -> bool:
+    """Whether a stage left its ladder, and no checkpoint to go on from.
+
+    Raises ValueError if it was trained under other settings.
+    """
+    path = folder / "ladder" / SETTINGS
+    if not path.is_file() or (folder / CHECKPOINT).is_file():
+        return False
+    require_same(settings(config, stage), json.loads(path.read_text()), str(folder))
+    return True
 
 
 def score(trained: Trained) -> Scored:

@@ -1,6 +1,6 @@
-"""The results of a study: four files in git, whatever the number of runs.
+"""The results of a study: a few files in git, whatever the number of runs.
 
-experiments/results/<study>/runs.jsonl        a line for each run: settings, provenance, cost, status
+experiments/results/<study>/runs.jsonl        a line a run: settings, provenance, cost, status
                             outcomes.parquet  the score of everything that was asked
                             steps.parquet     loss, norm, skip and fault of every training step
                             scores.parquet    scores with their intervals, and those of the floor

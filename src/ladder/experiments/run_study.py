@@ -114,12 +114,13 @@ def _result(run: Keyed, study: Study) -> Result:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         error = run.error or "ended without a result"
         return Result(row | {"status": "failed", "error": error, "date": now} | common)
-    known = json.loads((folder / RECORD).read_text())
+    left = folder / f"{arm}-{seed}"
+    known = json.loads((left / RECORD).read_text())
     at = datetime.fromtimestamp((folder / RESULT).stat().st_mtime, UTC)
     row |= {"status": "finished", "error": "", "date": at.isoformat(timespec="seconds")}
-    files = {name: folder / f"{name}.parquet" for name in TABLES}
+    files = {name: left / f"{name}.parquet" for name in TABLES}
     tables = {name: pd.read_parquet(path) for name, path in files.items() if path.is_file()}
-    ceilings, picture = folder / CEILINGS, folder / "picture.webp"
+    ceilings, picture = left / CEILINGS, left / "picture.webp"
     shown = seed == study.seeds[0] and picture.is_file()
     return Result(
         row | common | {"values": values} | known,

@@ -85,7 +85,7 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
     part = path.with_suffix(".part")
     ordered = table[["run", *(name for name in table.columns if name != "run")]]
     ordered.to_parquet(part, compression="zstd", compression_level=19, index=False)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def write_aside(path: Path, content: bytes) -> None:
@@ -95,4 +95,4 @@ def write_aside(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
+    part.replace(path)
