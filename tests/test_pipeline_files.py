@@ -15,31 +15,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from ladder.config.load import Config
+from ladder.experiments.meaning import ENTRIES, closure, path_of, write_meanings
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
+CODE = STAGES.pop("code")
 PLOTTED = [path for plot in PIPELINE["plots"] for entry in plot.values() for path in entry["y"]]
-ENTRIES = {
-    "ladder world": "ladder.world.shards",
-    "ladder curate": "ladder.data.curation.curate",
-    "ladder foundations autoencoder": "ladder.pretraining.autoencoder",
-    "ladder foundations mllm_base": "ladder.pretraining.mllm",
-    "ladder foundations mllm": "ladder.pretraining.mllm_tuning",
-    "ladder foundations generator_base": "ladder.pretraining.generator",
-    "ladder foundations generator": "ladder.pretraining.generator_tuning",
-    "ladder examine": "ladder.evaluation.toy.foundations",
-    "ladder encode": "ladder.data.training.encode",
-    "ladder train t2i": "ladder.training.stages",
-    "ladder train ti2i": "ladder.training.stages",
-    "ladder train finetune --export models/ladder": "ladder.training.stages",
-    "ladder evaluate": "ladder.evaluation.run",
-}
-CARRIERS = {"ladder", "ladder.cli.main", "ladder.config"} | {
-    f"ladder.config.{name}" for name in ("load", "layers", "schedule", "schema", "checks")
-}
-"""Modules that only carry values; a stage depends on the values instead, as its parameters."""
 HARMLESS = {
     "t2i": {"threads", "cluster", "evaluation", "sampling"},
     "ti2i": {"threads", "cluster", "evaluation", "sampling"},
@@ -48,41 +31,6 @@ HARMLESS = {
 """Parameters that a stage reads but which change no result: how fast it comes, and how the grids
 are drawn that show the progress of a training. (Several processes do change a training; DVC's
 stages run in one.)"""
-
-
-def path_of(module: str) -> Path | None:
-    """The file of a module of ours, or None for what is none (a class, another's package)."""
-    plain = SOURCE / Path(*module.split("."))
-    files = (plain.with_suffix(".py"), plain / "__init__.py")
-    return next((file for file in files if file.is_file()), None)
-
-
-def imports(file: Path) -> set[str]:
-    """Modules of ours that a file imports anywhere, their packages included."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: imports of ours are absolute"
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    ours = {name for name in found if name.startswith("ladder.") and path_of(name)}
-    return ours | {name.rpartition(".")[0] for name in ours}
-
-
-def closure(module: str) -> set[str]:
-    """A module and all of ours that importing and running it may load, without the carriers."""
-    waiting, seen = {module, module.rpartition(".")[0]}, set()
-    while waiting:
-        seen |= waiting
-        waiting = set().union(*(imports(path_of(name)) for name in waiting)) - seen - CARRIERS
-    return seen - CARRIERS
-
-
-def files(modules: set[str]) -> set[str]:
-    """Files with anything in them, relative to the repository; empty ones can't change a result."""
-    paths = {path_of(name) for name in modules}
-    return {str(path.relative_to(ROOT)) for path in paths if path.read_text().strip()}
 
 
 def sections_read(module: str) -> set[str]:

@@ -54,9 +54,10 @@ class Keyed:
     def values(self) -> dict[str, Any] | None:
         """What a finished run showed as its result; None if it isn't finished."""
         try:
-            return json.loads((self.folder / RESULT).read_text())["values"]
-        except (FileNotFoundError, json.JSONDecodeError, KeyError):
-            return None  # half a file, of a version that didn't write aside, is no result
+            found = json.loads((self.folder / RESULT).read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None  # half a file is no result
+        return found.get("values") if isinstance(found, dict) else None
 
     @property
     def error(self) -> str | None:

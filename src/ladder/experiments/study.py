@@ -104,11 +104,15 @@ class Study(_Strict):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
+            # A misspelt key first: it is why another one is missing.
+            first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
             key = ".".join(map(str, first["loc"]))
             said = first["msg"].removeprefix("Value error, ")
             if first["type"] == "extra_forbidden":
-                said = _none_such("key", str(first["loc"][-1]), cls.model_fields)
+                known = cls.model_fields if len(first["loc"]) == 1 else Preset.model_fields
+                said = _none_such("key", key, known)
+            elif first["type"] == "missing":
+                said = f"{key} is missing"
             elif key:
                 said = f"{key}: {said}, got {first['input']!r}"
             raise ConfigError(f"{source}: {said}") from error
