@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ladder.config.load import Config
-from ladder.experiments.meaning import ENTRIES, closure, path_of, write_meanings
+from ladder.experiments.meaning import ENTRIES, closure, imports, path_of
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -49,13 +49,18 @@ def sections_read(module: str) -> set[str]:
     return keys if "as_dict" in read else keys & read
 
 
-def sections_passed(verb: str) -> set[str]:
+def verb(name: str) -> ast.FunctionDef:
+    """The function of the command line that is a verb of the pipeline."""
+    tree = ast.parse((SOURCE / "ladder/cli/pipeline.py").read_text())
+    (function,) = (x for x in tree.body if isinstance(x, ast.FunctionDef) and x.name == name)
+    return function
+
+
+def sections_passed(name: str) -> set[str]:
     """Top-level keys that the command line itself hands to a verb."""
-    tree = ast.parse((SOURCE / "ladder/cli/main.py").read_text())
-    (function,) = (x for x in tree.body if isinstance(x, ast.FunctionDef) and x.name == verb)
     return {
         node.attr
-        for node in ast.walk(function)
+        for node in ast.walk(verb(name))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == "config"
@@ -78,7 +83,6 @@ def test_the_stages_are_the_planned_ones():
         "finetune",
         "evaluate",
     ]
-    assert {stage["cmd"] for stage in STAGES.values()} == set(ENTRIES)
 
 
 def test_dvc_accepts_the_pipeline():
@@ -87,24 +91,36 @@ def test_dvc_accepts_the_pipeline():
         [dvc, "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert listed.returncode == 0, listed.stderr
-    assert listed.stdout.split() == [*STAGES]
+    assert listed.stdout.split() == ["code", *STAGES]
+
+
+def test_what_the_code_means_is_noted_before_all_else():
+    assert CODE["deps"] == ["notebooks", "src/ladder"]
+    assert outputs(CODE) == ["code.json"]
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_exactly_the_modules_it_may_load(name: str):
-    named = {path for path in STAGES[name]["deps"] if path.startswith("src/")}
-    needed = files(closure(ENTRIES[STAGES[name]["cmd"]]))
-    assert named == needed, (
-        f"{name}: add {sorted(needed - named)} to its deps, remove {sorted(named - needed)}"
-    )
+def test_a_stage_depends_on_the_meaning_of_its_code_and_on_no_file_of_it(name: str):
+    assert {"code.json": [name]} in STAGES[name]["params"]
+    assert not any(path.startswith("src/") for path in STAGES[name].get("deps", ()))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_command_of_a_stage_runs_the_module_whose_meaning_is_noted(name: str):
+    words = STAGES[name]["cmd"].split()
+    assert ENTRIES[name] in imports(ast.unparse(verb(words[1])))
+
+
+def sections_named(name: str) -> set[str]:
+    """Top-level keys of params.yaml that a stage depends on."""
+    return {key.partition(".")[0] for key in STAGES[name]["params"] if isinstance(key, str)}
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_names_the_parameters_it_reads(name: str):
-    named = {str(key).partition(".")[0] for key in STAGES[name].get("params", ())}
-    command = STAGES[name]["cmd"]
-    needed = sections_read(ENTRIES[command]) | sections_passed(command.split()[1])
+    needed = sections_read(ENTRIES[name]) | sections_passed(STAGES[name]["cmd"].split()[1])
     needed -= HARMLESS.get(name, {"threads", "cluster"})
+    named = sections_named(name)
     assert needed <= named, f"{name}: add {sorted(needed - named)}"
     assert named <= set(Config.__dataclass_fields__)
 
@@ -112,15 +128,14 @@ def test_a_stage_names_the_parameters_it_reads(name: str):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_that_an_arm_may_change_depends_on_the_arm(name: str):
     """An arm may change these sections, so its file is as good as a parameter."""
-    named = {str(key).partition(".")[0] for key in STAGES[name].get("params", ())}
-    concerned = bool(named & {"model", "stages", "monitor", "curation"})
-    assert concerned == ("experiments/arms/${arm}.yaml" in STAGES[name]["deps"])
+    concerned = bool(sections_named(name) & {"model", "stages", "monitor", "curation"})
+    assert concerned == ({"experiments/arms/${arm}.yaml": None} in STAGES[name]["params"])
 
 
 def test_every_folder_that_is_read_is_made_by_another_stage():
     made = {path for stage in STAGES.values() for path in outputs(stage)}
     for name, stage in STAGES.items():
-        for path in stage["deps"]:
+        for path in stage.get("deps", ()):
             if path.startswith(("data/", "models/", "runs/")):
                 assert path in made, f"{name} reads {path}"
 
@@ -159,25 +174,8 @@ def path_in_run(path: str) -> str:
 
 def test_imports_go_one_way():
     """Each part of the package imports only parts before it, and nothing imports the shell."""
-    order = [
-        "world",
-        "pretrained",
-        "latents",
-        "data",
-        "foundations",
-        "flow",
-        "branches",
-        "model",
-        "denoising",
-        "explanation",
-        "pipeline",
-        "outside",
-        "published",
-        "use",
-        "playground",
-    ]
-    order += ["training", "evaluation", "ablation", "exchange", "benchmarks", "planning"]
-    order += ["benchmarking", "studies"]
+    order = ["config", "world", "models", "pretraining", "data", "inference", "training"]
+    order += ["evaluation", "experiments", "profiling", "playground", "cli"]
     for file in sorted((SOURCE / "ladder").rglob("*.py")):
         part = file.relative_to(SOURCE / "ladder").parts[0].removesuffix(".py")
         if f"ladder.{part}" in CARRIERS or part == "__init__":

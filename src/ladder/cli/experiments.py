@@ -1,4 +1,4 @@
-"""The verbs about runs: studies, comparisons, sweeps, reports, and how far a run has come."""
+"""The verbs about runs: arms, comparisons, sweeps, reports, and how far a run has come."""
 
 from __future__ import annotations
 
@@ -169,7 +169,6 @@ def watch(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def plan(
-    ctx: typer.Context,
     settings: Settings = None,
     profile: Profile = None,
     arm: Arm = None,
@@ -184,7 +183,7 @@ def plan(
     ] = 0.4,
 ) -> None:
     """Say what a training needs (memory, FLOP, hours), before anything is downloaded."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.profiling import plan
 
     print("\n".join(plan.plan(config, caption, devices, memory, speed, use)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -78,9 +77,7 @@ Model = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
-def configuration(
-    ctx: typer.Context, profile: str | None, arm: str | None, settings: list[str] | None
-) -> Config:
+def configuration(profile: str | None, arm: str | None, settings: list[str] | None) -> Config:
     """The configuration that a command line asks for, at work in the repository.
 
     The rest of the verb runs in the root of the repository, wherever the user stands, on as many
@@ -90,7 +87,7 @@ def configuration(
     from ladder.config.load import load
 
     root = enclosing_repository()
-    ctx.with_resource(contextlib.chdir(root))
+    os.chdir(root)  # `main` goes back
     config = load(profile, arm, settings or ())
     say_stage(root)
 

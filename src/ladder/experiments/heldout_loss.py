@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from datasets import load_from_disk
 
-from ladder.config.load import Dropping
+from ladder.config.load import ConditionDropout
 from ladder.data.training.datamodule import Mixture, collate
 from ladder.data.training.sampler import Draw
 from ladder.models import rectified_flow
@@ -20,7 +20,7 @@ from ladder.models.ladder import Ladder
 
 TIMES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.97)
 """At which the loss is taken; the later, the more noise."""
-NOTHING_DROPPED = Dropping(t2i_text=0.0, edit_text=0.0, edit_both=0.0, edit_image=0.0)
+NOTHING_DROPPED = ConditionDropout(t2i_text=0.0, edit_text=0.0, edit_both=0.0, edit_image=0.0)
 METRIC = "heldout_loss"
 
 
