@@ -32,6 +32,7 @@ setup: .venv/ready  ## install what is needed into .venv
 repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
 	$(BIN)/dvc repro
 	@echo "scores: experiments/results/ladder-0.json   pictures: experiments/pictures/ladder-0/"
+	$(BIN)/ladder reproduced
 
 # A run that fails is a row of the report, and keeps nothing else from running.
 ablations: setup  ## what is missing of the studies (experiments/studies), JOBS runs at once, and the report

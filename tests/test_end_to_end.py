@@ -61,7 +61,7 @@ def test_every_stage_runs_and_leaves_what_it_should(place: Path):
     results = json.loads((place / f"experiments/results/{RUN}.json").read_text())
     assert (results["arm"], results["seed"]) == ("ladder", 0)
     assert results["config"] == load("smoke", root=ROOT).as_dict()
-    assert set(results["metrics"]) >= {"geneval_toy", "thought", "edit", "understanding"}
+    assert set(results["metrics"]) >= {"geneval_toy", "reasoning", "edit", "understanding"}
     assert set(results["provenance"]) == {"git", "dirty", "data", "versions"}
     for path, interval in intervals(results["metrics"]):
         assert interval["low"] <= interval["mean"] <= interval["high"], path

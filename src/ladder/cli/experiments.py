@@ -134,6 +134,24 @@ def compare(
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
+def reproduced(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN", help="Of the main job, as ARM-SEED.")
+    ] = "ladder-0",
+    against: Annotated[
+        str, typer.Option(metavar="REVISION", help="Where the committed result is.")
+    ] = "HEAD",
+) -> None:
+    """Say whether an evaluated run is the committed one again; exit code 1 if it isn't."""
+    from ladder.experiments.reproduced import reproduced
+
+    found = reproduced(name, against)
+    print(found)
+    if found.reasons:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=EXPERIMENTS)
 def sweep(
     notebook: Notebook,
     parameters: Parameters = None,

@@ -9,7 +9,7 @@ from ladder.experiments.results import RESULTS, Run, read_evaluated, read_runs
 from ladder.experiments.statistics import paired, verdicts
 from ladder.experiments.study import MAIN, Study
 
-METRICS = ("geneval_toy", "thought", "edit.followed", "edit.kept", "edit.exact", "understanding")
+METRICS = ("geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact", "understanding")
 """As in the tables of outcomes."""
 
 

@@ -22,12 +22,12 @@ import pandas as pd
 from PIL import Image
 
 from ladder.config.load import Config, require_same
-from ladder.evaluation.parts import STRIP
+from ladder.evaluation.outcomes import read
 from ladder.evaluation.provenance import Cost, provenance
 from ladder.evaluation.run import evaluate
+from ladder.evaluation.toy.geneval import STRIP
 from ladder.experiments.heldout_loss import as_outcomes, heldout_losses
 from ladder.experiments.prepare import data_of
-from ladder.experiments.results import read_outcomes
 from ladder.experiments.store import write_aside
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
@@ -122,7 +122,7 @@ def score(trained: Trained) -> Scored:
     config, folder = trained.config, trained.folder
     curated, _ = data_of(config)
     path = evaluate(config, folder / "training", curated, folder)
-    return Scored(json.loads(path.read_text())["metrics"], read_outcomes(path))
+    return Scored(json.loads(path.read_text())["metrics"], read(path))
 
 
 def record(trained: Trained, scored: Scored | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from ladder.config.load import Config
-from ladder.evaluation.toy.geneval import THOUGHT
 from ladder.experiments.statistics import minimum_detectable_effect
 from ladder.experiments.study import Study
 from ladder.world.edits import KINDS
@@ -25,7 +24,7 @@ def power(study: Study, config: Config) -> pd.DataFrame:
     asked = config.evaluation
     prompts = {
         "geneval_toy": len(TASKS) * asked.prompts,
-        THOUGHT: asked.prompts,
+        "reasoning": asked.prompts,
         **{name: len(KINDS) * asked.edits for name in study.outcomes if name.startswith("edit.")},
     }
     seeds, others = len(study.seeds), len(study.arms) - 1

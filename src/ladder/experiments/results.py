@@ -21,12 +21,12 @@ from typing import Any
 
 import pandas as pd
 
+from ladder.evaluation.outcomes import OF_A_PROMPT, by_prompt, read
 from ladder.experiments.study import MAIN, Study
 
 RESULTS = Path("experiments/results")
 RUNS, CEILINGS, PICTURES = "runs.jsonl", "ceilings.json", "pictures"
 TABLES = ("outcomes", "steps", "scores")
-OF_A_PROMPT = ["metric", "group", "number", "prompt"]
 MUST_AGREE = ("evaluation", "sampling")
 """Sections of the configuration in which runs that are compared must be equal."""
 HARMLESS = ("sampling.batch", "evaluation.resamples")
@@ -66,8 +66,7 @@ class Run:
         if own.empty:
             known = ", ".join(outcomes["metric"].unique())
             raise ValueError(f"a metric is one of {known}, got {metric!r}")
-        means = own.groupby(OF_A_PROMPT, sort=False, observed=True)["score"].mean()
-        return means.reset_index().sort_values("number", kind="stable")
+        return by_prompt(own).sort_values("number", kind="stable")
 
 
 def runs_of(runs: Sequence[Run], arm: str) -> list[Run]:
@@ -129,14 +128,7 @@ def read_evaluated(arm: str, seed: int, folder: Path = RESULTS) -> Run:
     path = folder / f"{arm}-{seed}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} must hold the results of a run, there is no such file")
-    return Run(arm, seed, json.loads(path.read_text())["config"], read_outcomes(path))
-
-
-def read_outcomes(path: Path) -> pd.DataFrame:
-    """The outcomes beside the results `path` of an evaluation."""
-    outcomes = pd.read_csv(path.with_suffix(".csv"), keep_default_na=False)
-    outcomes.insert(4, "picture", pd.array([None] * len(outcomes), dtype="Int64"))
-    return outcomes.astype({"score": float})
+    return Run(arm, seed, json.loads(path.read_text())["config"], read(path))
 
 
 def picture_name(preset: str, arm: str, seed: int) -> str:

@@ -29,7 +29,7 @@ from ladder.experiments.results import LEGACY, Run, read_runs
 from ladder.experiments.store import Result, add
 from ladder.experiments.study import MAIN, Study
 
-METRICS = ["geneval_toy", "thought", "edit.followed", "edit.kept", "edit.exact"]
+METRICS = ["geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact"]
 ASKED = ("dpg_toy", "tiif_toy.short", "tiif_toy.long")
 EFFECT = {"ladder": 0.3, "same": 0.0, "last": 0.0, "faults_off": -0.1, "faults_robust_5": 0.0}
 
@@ -132,7 +132,7 @@ def test_a_row_for_every_arm_with_scores_and_the_true_verdict(cells):
 def test_an_arm_with_one_seed_in_common_is_not_compared(cells):
     fewer = [cell for cell in cells if cell.arm != "ladder" or cell.seed == 1]
     table = scores(LAYERS, fewer).set_index(["metric", "arm"])
-    assert table.loc[("thought", "ladder"), "verdict"] == "not compared"
+    assert table.loc[("reasoning", "ladder"), "verdict"] == "not compared"
 
 
 def test_cells_that_failed_or_are_missing_have_a_row_with_the_reason(cells):
@@ -183,8 +183,8 @@ def test_cells_at_full_length_stand_beside_their_short_ones(known, cells):
     assert set(rows["seeds"]) == {1}
     assert set(rows["seeds of short"]) == {4}
     (long,) = (run for run in known.full_runs if run.arm == "ladder")
-    score = long.of_metric("thought")["score"].mean()
-    first = rows[rows["metric"] == "thought"].iloc[0]
+    score = long.of_metric("reasoning")["score"].mean()
+    first = rows[rows["metric"] == "reasoning"].iloc[0]
     assert first["full length [95%]"].startswith(f"{100 * score:.1f} [")
     assert first["short [95%]"] != first["full length [95%]"]
 
@@ -204,8 +204,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(known, tmp_path):
         assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100, path
     assert len([*(tmp_path / "figures").iterdir()]) == page.count("data:image/png")
     found = json.loads((tmp_path / "verdicts.json").read_text())
-    assert found["thought"]["ladder"]["verdict"] == "better"
-    assert "difference" not in found["thought"]["last"]
+    assert found["reasoning"]["ladder"]["verdict"] == "better"
+    assert "difference" not in found["reasoning"]["last"]
     again = tmp_path / "again"
     report(known, again)
     for path in tmp_path.rglob("*.*"):
