@@ -146,9 +146,15 @@ def foundations(config: Config, options: argparse.Namespace) -> None:
 def encode(config: Config, options: argparse.Namespace) -> None:
     """Encode the curated pictures once into latents, in data/encoded."""
     from ladder.data.training.encode import encode
-    from ladder.models.generator.autoencoder import load_autoencoder
 
-    encode(CURATED, ENCODED, load_autoencoder(config.foundations.generator))
+    encode(config, CURATED, ENCODED)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Compare the encoded data with the hashes that were taken when they were written."""
+    from ladder.data.training.encoded import check
+
+    print(f"{ENCODED}: {check(ENCODED)} files are as they were written")
 
 
 def train(config: Config, options: argparse.Namespace) -> None:
@@ -203,6 +209,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_stage(verbs, foundations, part=PARTS)
     add_stage(verbs, examine)
     add_stage(verbs, encode)
+    add_verb(verbs, check)
     verb = add_stage(verbs, train, stage=("t2i", "ti2i", "finetune"))
     verb.add_argument(
         "--export", type=Path, metavar="FOLDER", help="write the whole pipeline there, ready to use"

@@ -21,6 +21,7 @@ from ladder.config.schedule import Dropping, Faults, Monitor, Stage, Stages, Tra
 from ladder.config.schema import (
     Cluster,
     Curation,
+    Encoding,
     Evaluation,
     Flow,
     Foundations,
@@ -35,6 +36,7 @@ __all__ = [
     "ConfigError",
     "Curation",
     "Dropping",
+    "Encoding",
     "Evaluation",
     "Faults",
     "Flow",
@@ -67,6 +69,7 @@ class Config:
     cluster: Cluster
     world: World
     curation: Curation
+    encoding: Encoding
     foundations: Foundations
     model: Model
     flow: Flow

@@ -145,6 +145,44 @@ class Curation:
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """How curated pictures become the latents that training reads, once."""
+
+    side: int | None
+    """Pixels: pictures get about side x side of them; null: what the generator was made for."""
+    aspects: tuple[float, ...]
+    """Width to height of the sizes (buckets); each picture goes to the nearest one."""
+    latents: Dtype
+    """In which latents are kept; the autoencoder computes in `foundations.dtype`."""
+    sources: Literal["png", "jpeg", "original"]
+    """In which sources of edits are kept: png is exact, jpeg a tenth as large; original keeps the
+    files that already have their size as they came, and the others as jpeg."""
+    quality: int
+    """Of jpeg, 1 to 100."""
+    batch: int
+    """Pictures that the autoencoder takes at once."""
+    chunk: int
+    """MiB of curated shards that are encoded into one file, or not at all: what is done between two
+    interruptions, and what one process does at a time."""
+    device: Literal["cpu", "cuda"] | None
+    """Where the autoencoder computes; null: on a GPU where there is one."""
+    workers: int | None
+    """Processes of the embedded Dask cluster; null: one a core, 0: work in this process."""
+    scheduler: str | None
+    """Address of a Dask scheduler (tcp://HOST:PORT) instead of the embedded cluster."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "batch", "chunk")
+        within(self, 1, 100, "quality")
+        if self.side is not None:
+            at_least(self, 1, "side")
+        if self.workers is not None:
+            at_least(self, 0, "workers")
+        if not self.aspects or not all(1 / 8 <= aspect <= 8 for aspect in self.aspects):
+            raise ValueError(f"aspects must be numbers from 1/8 to 8, got {[*self.aspects]}")
+
+
+@dataclass(frozen=True)
 class Foundations:
     """The pretrained parts."""
 
@@ -158,6 +196,8 @@ class Foundations:
     """The toy Sana before its tuning, without autoencoder: a folder."""
     dtype: Dtype
     """In which the frozen parts compute."""
+    visual_tokens: int | None
+    """Tokens that the MLLM makes of a picture, about; null: by the limits of its own processor."""
     seed: int
     """Seeds the training of the toy parts."""
     autoencoder_steps: int
@@ -177,6 +217,8 @@ class Foundations:
 
     def __post_init__(self) -> None:
         named(self, "mllm", "mllm_base", "generator", "generator_base")
+        if self.visual_tokens is not None:
+            at_least(self, 1, "visual_tokens")
         at_least(self, 0, "seed")
         at_least(self, 1, "autoencoder_steps", "vision_steps")
         at_least(self, 1, "mllm_base_steps", "mllm_found_steps", "mllm_steps")

@@ -19,16 +19,15 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from datasets import load_from_disk
 
 from ladder.config.load import Config, Dropping, load
 from ladder.data.curation.curate import curate
 from ladder.data.training.datamodule import Mixture, collate
 from ladder.data.training.encode import encode
+from ladder.data.training.encoded import ONLY, open_split
 from ladder.data.training.sampler import Draw
 from ladder.experiments.train_cell import steps_of
 from ladder.models import rectified_flow
-from ladder.models.generator.autoencoder import load_autoencoder
 from ladder.models.ladder import Ladder
 from ladder.models.reference import content_hash
 from ladder.training.stages import run_stage
@@ -88,6 +87,7 @@ def train(config: Config) -> Outcome:
 def encoded_data(config: Config, folder: Path = HOME / "data/small") -> Path:
     """The encoded sets of the world of `config`; they are made once, and kept in `folder`."""
     decides = [dataclasses.asdict(config.world), dataclasses.asdict(config.curation)]
+    decides.append(dataclasses.asdict(config.encoding))
     decides.append(content_hash(Path(config.foundations.generator) / "vae"))
     name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     if not (folder / name).is_dir():
@@ -96,7 +96,7 @@ def encoded_data(config: Config, folder: Path = HOME / "data/small") -> Path:
             raw, curated, encoded = (Path(place) / x for x in ("raw", "curated", "encoded"))
             shards.write(config.world, raw)
             curate(raw, curated, config.curation)
-            encode(curated, encoded, load_autoencoder(config.foundations.generator))
+            encode(config, curated, encoded)
             # Another process may have been faster; what it made is the same.
             if not (folder / name).is_dir():
                 shutil.move(encoded, folder / name)
@@ -108,9 +108,9 @@ def heldout_loss(
     ladder: Ladder, encoded: Path, samples: int = 64, times: Sequence[float] = TIMES
 ) -> pd.Series:
     """The mean loss on held-out captioned pictures, by time; the same noise for every ladder."""
-    held = load_from_disk(encoded / "t2i" / "evaluation")
+    (held,) = open_split(encoded / "t2i" / "evaluation").values()
     samples = min(samples, len(held))
-    mixture = Mixture({"t2i": held}, NOTHING_DROPPED)
+    mixture = Mixture({"t2i": {ONLY: held}}, NOTHING_DROPPED)
     items = mixture.__getitems__([Draw("t2i", index, (0, index)) for index in range(samples)])
     batch = collate(items, ladder.understanding.prepare)
     conditions = ladder.conditions(batch.prompts)
