@@ -157,13 +157,13 @@ def test_branches_of_weight_zero_dont_run(pipeline, calls):
 
 
 def test_each_distinct_prompt_is_read_once_a_call(pipeline, calls):
-    """Not once a picture or step; the empty prompt, and an empty edit of a size, are shared."""
+    """Not once a picture or step; the empty prompt, and the empty edit, are shared."""
     draw(pipeline, ["a", "b", "a"], num_images_per_prompt=3)
     assert calls["conditions"] == [3]
     calls["conditions"].clear()
     pictures = [tiny_picture(0), tiny_picture(1), tiny_picture(2, (48, 20))]
     draw(pipeline, ["a", "b", "c"], pictures)
-    texts, sources, empty_sources, black = 3, 3, 3, 2
+    texts, sources, empty_sources, black = 3, 3, 3, 1
     assert calls["conditions"] == [texts + empty_sources + black]
     assert sources == empty_sources
 

@@ -84,11 +84,13 @@ def sweep(options: argparse.Namespace) -> None:
 def bench(options: argparse.Namespace) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
     if options.what in ("step", "sample") and options.sizes:
-        raise ValueError(f"N is of curation and decisions only, got {options.sizes[0]}")
-    if options.what in ("curation", "decisions"):
+        raise ValueError(f"N is of curation, decisions and encode only, got {options.sizes[0]}")
+    if options.what in ("curation", "decisions", "encode"):
         from ladder.profiling.curation import curation, decisions
+        from ladder.profiling.encoding import encoding
 
-        measured = {"curation": curation, "decisions": decisions}[options.what](options.sizes)
+        measures = {"curation": curation, "decisions": decisions, "encode": encoding}
+        measured = measures[options.what](options.sizes)
         lines = [
             "   ".join(f"{name} {value:,.4g}" for name, value in row.items()) for row in measured
         ]

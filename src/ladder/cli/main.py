@@ -232,7 +232,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="in one line")
     benchmarks.add_verbs(lambda run: add_verb(verbs, run))
     verb = add_verb(verbs, bench)
-    verb.add_argument("what", choices=("curation", "decisions", "step", "sample"))
+    verb.add_argument("what", choices=("curation", "decisions", "encode", "step", "sample"))
     verb.add_argument("sizes", nargs="*", type=positive, metavar="N", help="samples or records")
     verb.add_argument("--size", choices=("tiny", "mid", "paper"), default="mid",
                       help="of the models of step and sample (%(default)s)")  # fmt: skip

@@ -155,7 +155,9 @@ def evaluate_understanding(config: Config, pipeline: LadderPipeline, notes: Path
     questions = evaluation_questions(evaluation.questions, evaluation.seed)
     ours = pipeline.ladder.understanding
     answers = vqa.answers(ours, questions, batch, "questions")
-    foundation = Understanding.from_pretrained(config.foundations.mllm, ours.mllm.dtype)
+    foundation = Understanding.from_pretrained(
+        config.foundations.mllm, ours.mllm.dtype, ours.visual_tokens
+    )
     foundation.to(ours.mllm.device)
     original = vqa.answers(foundation, questions, batch, "questions to the foundation")
     lines = (
