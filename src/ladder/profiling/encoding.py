@@ -23,8 +23,10 @@ PROCESSES = 2
 
 
 def encoding(sizes: list[int] | None) -> list[dict[str, float]]:
-    """Samples/s of two processes (wall clock, and CPU time of each) that read curated JPEGs of 1,024
-    pixels and bring them to 512, for sets of `sizes` samples."""
+    """Samples/s of two processes (by the clock, and by their CPU time) for shards of `sizes` samples.
+
+    They read curated JPEGs of 1,024 pixels and bring them to 512.
+    """
     measured = []
     for size in sizes or [600]:
         with tempfile.TemporaryDirectory() as name:

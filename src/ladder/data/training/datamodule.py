@@ -79,7 +79,7 @@ class Batch:
 
 
 class Mixture(TorchDataset[Item]):
-    """Encoded sets by name and bucket, indexed by `Draw`: the same draw always gives the same item."""
+    """Encoded sets by name and bucket, indexed by `Draw`: a draw always gives the same item."""
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 curated shards --chunks, over processes and GPUs--> files, each whole or absent --links--> OUT
 
 A chunk is some shards behind one another. What it becomes is named by a hash of the shards'
-content and of all that decides the result. So an encoding that was stopped goes on where it was, and
-new sets and shards are added without encoding the others again. What is unfinished lies in the
+content and of all that decides the result. So an encoding that was stopped goes on where it was,
+and new sets and shards are added without encoding the others again. What is unfinished lies in the
 output's neighbour of the same name with a dot before it. The same input gives the same bytes.
 
 Letters: B samples of a batch, C H W channels, height and width of latents.
