@@ -23,7 +23,7 @@ PROCESSES = 2
 
 
 def encoding(sizes: list[int] | None) -> list[dict[str, float]]:
-    """Samples/s of two processes (by the clock, and by their CPU time) for shards of `sizes` samples.
+    """Samples/s of two processes (by the clock, by their CPU time) for shards of `sizes` samples.
 
     They read curated JPEGs of 1,024 pixels and bring them to 512.
     """
@@ -52,7 +52,7 @@ def encoding(sizes: list[int] | None) -> list[dict[str, float]]:
 def _prepare(shard: Path) -> float:
     """Prepare the samples of a shard; returns seconds of CPU time."""
     from ladder.data.shards import read_packed
-    from ladder.data.training.encode import prepared
+    from ladder.data.training.encode_chunk import prepared
 
     settings = _settings()
     begun = time.process_time()

@@ -20,8 +20,9 @@ from PIL import Image
 from tests.tiny import tiny_generator
 
 from ladder.data.shards import Packed, Sample, read_shards, write_shard
-from ladder.data.training import encode as module
-from ladder.data.training.encode import encode, latents_of
+from ladder.data.training import encode_chunk as module
+from ladder.data.training.encode import encode
+from ladder.data.training.encode_chunk import latents_of
 from ladder.data.training.encoded import check, open_split, values
 from ladder.models.generator.autoencoder import load_autoencoder
 
@@ -236,14 +237,14 @@ PROGRAM = """
 import dataclasses, sys, time
 from pathlib import Path
 from ladder.config.load import load
-from ladder.data.training import encode
+from ladder.data.training import encode, encode_chunk
 root, generator, curated, out, pause = sys.argv[1:]
-samples = encode._samples
+samples = encode_chunk._samples
 def slowly(recipe, chunk):
     for sample in samples(recipe, chunk):
         time.sleep(float(pause))
         yield sample
-encode._samples = slowly
+encode_chunk._samples = slowly
 config = load(root=Path(root))
 config = dataclasses.replace(
     config, foundations=dataclasses.replace(config.foundations, generator=generator)
@@ -302,7 +303,9 @@ def test_a_changed_bit_is_found(tmp_path, curated, encode_sets):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="t2i/train/data-00000-of-00001.arrow must have the hash"):
+    with pytest.raises(
+        ValueError, match=r"t2i/train/data-00000-of-00001\.arrow must have the hash"
+    ):
         check(tmp_path / "out")
     with pytest.raises(ValueError, match="must name the encoded files"):
         check(tmp_path)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from ladder.config.load import Dropping, Stage
+from ladder.config.load import ConditionDropout, Stage
 from ladder.data.images import FORMATS
 from ladder.data.training.condition_dropout import Conditions, drop
 from ladder.data.training.encoded import open_split, values
@@ -84,7 +84,7 @@ class Mixture(TorchDataset[Item]):
     def __init__(
         self,
         sets: Mapping[str, Mapping[str, Dataset]],
-        dropping: Dropping,
+        dropout: ConditionDropout,
         templates: bool = True,
     ) -> None:
         """Without `templates`, captions that benchmarks could ask for are left out where a sample
@@ -102,7 +102,7 @@ class Mixture(TorchDataset[Item]):
             name: {bucket: data.with_format("arrow") for bucket, data in parts.items()}
             for name, parts in sets.items()
         }
-        self._dropping, self._templates = dropping, templates
+        self._dropout, self._templates = dropout, templates
 
     def __getitem__(self, draw: Draw) -> Item:
         return self.__getitems__([draw])[0]
@@ -134,7 +134,7 @@ class Mixture(TorchDataset[Item]):
         images = tuple(
             Image.open(io.BytesIO(source["bytes"]), formats=FORMATS) for source in sources
         )
-        conditions = drop(caption, images, self._dropping, rng.random())
+        conditions = drop(caption, images, self._dropout, rng.random())
         for image in conditions.images:
             image.load()  # only now: the pixels of a dropped picture are never decoded
         return conditions
@@ -166,7 +166,7 @@ class LadderData(LightningDataModule):
         encoded: Path,
         name: str,
         stage: Stage,
-        dropping: Dropping,
+        dropout: ConditionDropout,
         seed: int,
         prepare: Prepare,
         workers: int = 0,
@@ -176,7 +176,7 @@ class LadderData(LightningDataModule):
         `prepare`: `Understanding.prepare`; `workers`: processes that assemble batches, 0 for none.
         """
         super().__init__()
-        self.encoded, self.name, self.stage, self.dropping = encoded, name, stage, dropping
+        self.encoded, self.name, self.stage, self.condition_dropout = encoded, name, stage, dropout
         self.seed, self.prepare, self.workers, self.start = seed, prepare, workers, start
         self.resumed: dict[str, Any] = {}
 
@@ -191,7 +191,7 @@ class LadderData(LightningDataModule):
                 name: open_split(self.encoded / name / "train")
                 for name in sorted(self.stage.mixture)
             },
-            self.dropping,
+            self.condition_dropout,
             self.stage.template_captions,
         )
         processes = self.trainer.world_size if self.trainer else 1
