@@ -288,3 +288,16 @@ def test_questions_go_to_the_mllm(pipeline):
 def test_numbers_that_dont_fit_are_errors(pipeline, options, message):
     with pytest.raises(ValueError, match=message):
         pipeline(**options)
+
+
+def test_a_source_of_another_shape_is_cropped_and_not_squashed(pipeline):
+    """As encoding did it: the middle of 64 x 48, scaled to the 32 x 32 of what is drawn."""
+    wide = tiny_picture(5, (64, 48))
+    middle = wide.resize((32, 32), Image.Resampling.BICUBIC, (8, 0, 56, 48))
+
+    def edited(source, **options):
+        return draw(pipeline, "make it blue", source, generator=noise(0), **options)
+
+    assert torch.equal(edited(wide), edited(middle))
+    assert not torch.equal(edited(wide), edited(wide.resize((32, 32))))
+    assert not torch.equal(edited(wide), edited(wide, fit_sources=False))

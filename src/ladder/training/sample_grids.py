@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 from ladder.config.load import Sampling
+from ladder.data.resize import fit
 from ladder.data.training.encoded import open_split
 from ladder.inference.pipeline import LadderPipeline
 from ladder.training.loggers import log_image
@@ -104,7 +105,7 @@ def arranged(prompts: Sequence[Prompt], pictures: Sequence[Image.Image]) -> Imag
 
     def add_row(row: list[Image.Image]) -> None:
         blank = [Image.new("RGB", size, "white")] * (columns - len(row))
-        tiles.extend([*(tile.resize(size) for tile in row), *blank])
+        tiles.extend([*(fit(tile, size) for tile in row), *blank])
 
     drawn = zip(prompts, pictures, strict=True)
     for edits, group in groupby(drawn, key=lambda pair: bool(pair[0].images)):
