@@ -67,6 +67,16 @@ def compare(options: argparse.Namespace) -> None:
     print(compare(options.arm, options.control, options.seeds, RESULTS / (options.study or "")))
 
 
+def reproduced(options: argparse.Namespace) -> None:
+    """Say whether an evaluated run is the committed one again; exit code 1 if it isn't."""
+    from ladder.experiments.reproduced import reproduced
+
+    found = reproduced(options.name, options.against)
+    print(found)
+    if found.reasons:
+        raise SystemExit(1)
+
+
 def sweep(options: argparse.Namespace) -> None:
     """Run a notebook over a grid of parameters."""
     from ladder.experiments.notebook_sweep import grid_of, sweep

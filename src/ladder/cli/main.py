@@ -28,6 +28,7 @@ from ladder.cli.experiments import (
     plan,
     power,
     report,
+    reproduced,
     sweep,
     watch,
 )
@@ -260,6 +261,11 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED")
     verb.add_argument("--study", choices=("ablation", "full"),
                       help="take the cells of this profile (runs of the main job)")  # fmt: skip
+    verb = add_verb(verbs, reproduced)
+    verb.add_argument("name", nargs="?", default="ladder-0", metavar="RUN",
+                      help="of the main job, as <arm>-<seed> (%(default)s)")  # fmt: skip
+    verb.add_argument("--against", default="HEAD", metavar="REVISION",
+                      help="where the committed result is (%(default)s)")  # fmt: skip
     verb = add_verb(verbs, sweep)
     verb.add_argument("notebook", type=Path, metavar="NOTEBOOK")
     verb.add_argument(

@@ -11,6 +11,7 @@ Z latent channels, H and W latent height and width.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,10 +38,13 @@ from ladder.config.load import load
 from ladder.data.resize import fit
 from ladder.inference.guidance import Plan, Source, one_each, plan_branches, sources_of
 from ladder.inference.rung_attribution import Explanation, Watcher
-from ladder.inference.sampler import Denoiser, Generators, Rows, check_solver, generators_of
+from ladder.inference.sampler import BranchRows, Denoiser, Generators, check_solver, generators_of
 from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
 from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
+
+# diffusers looks parts up by the module that a saved ladder names; in version 0.1 it was this one.
+sys.modules.setdefault("ladder.model.ladder", sys.modules[Ladder.__module__])
 
 SHIPPED = Path(__file__).resolve().parents[3] / "models/ladder"
 """The trained ladder that comes with the repository."""
@@ -178,7 +182,7 @@ class LadderPipeline(DiffusionPipeline):
             self.scheduler,
             num_inference_steps,
             start,
-            Rows.of(branches, conditions),
+            BranchRows.of(branches, conditions),
             generators,
             self.progress_bar,
         )
