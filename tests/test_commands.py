@@ -24,6 +24,8 @@ ELSEWHERE = {
     "make test": ".ci/run",
     "ladder sweep notebooks/ablation_layers.ipynb": "tests/test_notebooks.py",
     "papermill notebooks/ablation_monitor.ipynb": "tests/test_notebooks.py",
+    "ladder train t2i --profile smoke seed=8 --export models/mine": "tests/test_own_data.py",
+    "ladder generate 'a garden in spring'": "tests/test_own_data.py",
     "ladder fetch benchmark": "tests/evaluation/test_fetch.py",
     "ladder observe": "tests/evaluation/test_observing.py",
     "ladder score": "tests/evaluation/test_score.py",
@@ -41,6 +43,7 @@ LEAVES = {
     "train finetune": ["runs/ladder-7/finetune/ladder/training.json"],
     "evaluate": ["experiments/results/ladder-7.json", "experiments/pictures/ladder-7/t2i.png"],
     "curate": ["data/curated/decisions.parquet", "data/curated/report.json"],
+    "encode": ["data/encoded/manifest.json"],
     "sweep": ["experiments/sweeps/00_world/table.csv"],
 }
 """What must be there after a verb."""

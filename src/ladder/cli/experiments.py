@@ -220,10 +220,10 @@ def plan(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def bench(
-    what: Literal["curation", "decisions", "step", "sample"],
+    what: Literal["curation", "decisions", "encode", "step", "sample"],
     sizes: Annotated[
         list[int] | None,
-        typer.Argument(metavar="N", min=1, help="curation, decisions: samples or records."),
+        typer.Argument(metavar="N", min=1, help="curation, decisions, encode: samples."),
     ] = None,
     size: Annotated[
         Literal["tiny", "mid", "paper"], typer.Option(help="step, sample: size of the models.")
@@ -235,12 +235,16 @@ def bench(
 ) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
     if what in ("step", "sample") and sizes:
-        raise ValueError(f"N is of curation and decisions only, got {sizes[0]}")
-    if what in ("curation", "decisions"):
-        from ladder.profiling import curation
+        raise ValueError(f"N is of curation, decisions and encode only, got {sizes[0]}")
+    if what in ("curation", "decisions", "encode"):
+        from ladder.profiling import curation, encoding
 
-        measure = curation.curation if what == "curation" else curation.decisions
-        measured = measure(sizes or [])
+        measures = {
+            "curation": curation.curation,
+            "decisions": curation.decisions,
+            "encode": encoding.encoding,
+        }
+        measured = measures[what](sizes or [])
         lines = [
             "   ".join(f"{name} {value:,.4g}" for name, value in row.items()) for row in measured
         ]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from datasets import load_from_disk
 
 from ladder.config.load import ConditionDropout
 from ladder.data.training.datamodule import Mixture, collate
+from ladder.data.training.encoded import ONLY, open_split
 from ladder.data.training.sampler import Draw
 from ladder.models import rectified_flow
 from ladder.models.ladder import Ladder
@@ -32,9 +32,9 @@ def heldout_losses(
 
     The noise is the same for every ladder. Mean squared errors of the velocity.
     """
-    held = load_from_disk(encoded / "t2i" / "evaluation")
+    (held,) = open_split(encoded / "t2i" / "evaluation").values()
     samples = min(samples, len(held))
-    mixture = Mixture({"t2i": held}, NOTHING_DROPPED)
+    mixture = Mixture({"t2i": {ONLY: held}}, NOTHING_DROPPED)
     items = mixture.__getitems__([Draw("t2i", index, (0, index)) for index in range(samples)])
     batch = collate(items, ladder.understanding.prepare)
     conditions = ladder.conditions(batch.prompts)

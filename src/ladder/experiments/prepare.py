@@ -11,7 +11,6 @@ from pathlib import Path
 from ladder.config.load import Config, load
 from ladder.data.curation.curate import curate
 from ladder.data.training.encode import encode
-from ladder.models.generator.autoencoder import load_autoencoder
 from ladder.models.reference import content_hash
 from ladder.training.lock import locked
 from ladder.world import shards
@@ -69,7 +68,7 @@ def data_of(config: Config) -> tuple[Path, Path]:
                                         str(folder))  # fmt: skip
         return found
     values = config.as_dict()
-    decides = [values["world"], values["curation"]]
+    decides = [values["world"], values["curation"], values["encoding"]]
     decides.append(content_hash(Path(config.foundations.generator) / "vae"))
     name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     place = root / WORLDS / name
@@ -85,7 +84,7 @@ def _make(config: Config, place: Path) -> None:
         raw, made = Path(name) / "raw", Path(name) / "made"
         shards.write(config.world, raw)
         curate(raw, made / "curated", config.curation)
-        encode(made / "curated", made / "encoded", load_autoencoder(config.foundations.generator))
+        encode(config, made / "curated", made / "encoded")
         made.rename(place)
 
 
@@ -98,5 +97,5 @@ def fingerprint(config: Config) -> str:
         manifest = repository() / CURATED / "manifest.json"
         return json.loads(manifest.read_text())["hash"] if manifest.is_file() else ""
     values = config.as_dict()
-    text = json.dumps([values["world"], values["curation"]])
+    text = json.dumps([values["world"], values["curation"], values["encoding"]])
     return hashlib.sha256(text.encode()).hexdigest()
