@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from tests.tiny import SIDE, tiny_ladder, tiny_picture
 
-from ladder.cli import inference
-from ladder.cli import main
+from ladder.cli import inference, main
 from ladder.config.load import load
 from ladder.inference.pipeline import LadderPipeline
 
