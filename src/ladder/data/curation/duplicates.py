@@ -115,9 +115,8 @@ def _reject_near(
         bad[np.fromfile(folder / f"firsts.{of}", np.int64)] = False
         for rows in spread(rejected, todo, curation):
             bad[rows] = True
-        table = {"name": pa.array(names)[kind.column("set")[bad]], "number": kind.column("number")}
-        table["number"] = pa.array(table["number"][bad])
-        db.register("found", pa.table(table))
+        columns = [pa.array(names).take(kind.column("set")[bad]), kind.column("number")[bad]]
+        db.register("found", pa.table(columns, ["name", "number"]))
         db.execute(
             """
             UPDATE judged SET reason = $reason FROM found
@@ -133,7 +132,7 @@ def _export(db: duckdb.DuckDBPyConnection, kind: Kind, sources: int, names: list
     db.register("name", pa.table({"set": names, "place": pa.array(range(len(names)), pa.int32())}))
     reader = db.sql(
         """
-        SELECT place AS set, number, split = 'evaluation' AS held_out,
+        SELECT place AS set, number, (split = 'evaluation')::INT AS held_out,
             list_append(coalesce(source_looks, []), coalesce(look, 0)) AS looks,
             phrase, bands, shingles
         FROM (

@@ -60,18 +60,15 @@ class Kind:
     def append(self, batch: pa.RecordBatch) -> None:
         """Add rows with the columns set, number, held_out, looks, phrase, bands and shingles."""
         lists = {"looks", "bands", "shingles"}
+        lengths = batch["shingles"].value_lengths().fill_null(0)
+        shingles = self.folder / "shingles"
+        before = shingles.stat().st_size // 4 if shingles.exists() else 0
         for name, kind in COLUMNS.items():
             if name == "ends":
-                before = (
-                    self.column("ends")[-1]
-                    if (self.folder / "ends").exists() and len(self.column("ends"))
-                    else 0
-                )
-                lengths = batch["shingles"].value_lengths().fill_null(0)
                 values = before + np.cumsum(lengths.to_numpy(zero_copy_only=False))
             else:
                 column = batch[name].flatten() if name in lists else batch[name]
-                values = column.to_numpy(zero_copy_only=False)
+                values = column.fill_null(0).to_numpy(zero_copy_only=False)
             with (self.folder / name).open("ab") as file:
                 values.astype(kind).tofile(file)
 
