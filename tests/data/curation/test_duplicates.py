@@ -200,10 +200,12 @@ def test_one_instruction_serves_for_many_edits(tmp_path):
 
 
 def test_small_additions_to_a_picture_are_different_edits(tmp_path):
+    rng = np.random.default_rng(0)
     rows = [
-        edit(1000 * source, 1000 * source, f"add a small {thing} at the top")
-        for source in range(10) for thing in ("star", "cloud", "bird")
-    ]  # fmt: skip
+        edit(look, look ^ 1, f"add a small {thing} at the top")
+        for look in (int(x) for x in rng.integers(-(2**63), 2**63, 10))
+        for thing in ("star", "cloud", "bird")
+    ]
     assert reasons(verdicts(tmp_path, rows, near_duplicates=4, near_captions=0.8)) == [None] * 30
 
 
