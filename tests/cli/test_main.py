@@ -18,7 +18,7 @@ from ladder.config.load import load
 from ladder.inference.pipeline import LadderPipeline
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("world", "curate", "foundations", "examine", "encode", "train", "evaluate")
+STAGES = ("world", "curate", "pretrain", "examine", "encode", "train", "evaluate")
 VERBS = (*STAGES, "generate", "edit", "ask")
 
 
@@ -97,7 +97,7 @@ def test_bad_settings(words: list[str], complaint: str, seen: list, capsys: pyte
         ["paint"],
         ["train"],
         ["train", "t2v"],
-        ["foundations", "unet"],
+        ["pretrain", "unet"],
         ["curate", "--amr=last"],
         ["generate", "a star", "--seed", "many"],
         ["generate", "a star", "--steps", "0"],
