@@ -103,7 +103,7 @@ def examples(find: Find, decisions: Path, maximum_pixels: int) -> Iterator[Examp
     """The first few rejected records of each reason, reason by reason."""
     rows = query(
         decisions,
-        f"""SELECT reason, set, number, key, captions[1] AS caption FROM decisions
+        f"""SELECT reason, set, number, key, coalesce(captions[1], '') AS caption FROM decisions
         WHERE reason IS NOT NULL
         QUALIFY row_number() OVER (PARTITION BY reason ORDER BY set, number) <= {EXAMPLES}
         ORDER BY reason, set, number""",
@@ -113,7 +113,7 @@ def examples(find: Find, decisions: Path, maximum_pixels: int) -> Iterator[Examp
         record = records[name][number]
         sample = record.load(maximum_pixels) if isinstance(record, Record) else record
         picture = sample.target if isinstance(sample, Sample) else None
-        yield Example(reason, key, caption or "", picture)
+        yield Example(reason, key, caption, picture)
 
 
 def in_raw(raw: Path) -> Find:

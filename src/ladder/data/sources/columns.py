@@ -120,7 +120,9 @@ def find_columns(rows: Iterable[object]) -> tuple[Columns, ...] | None:
     image = first(TARGETS, "image")
     if image is None:
         return None
-    source = first([name for name in SOURCES if usual.get(name) != image], "image")
+    others = [name for name in SOURCES if usual.get(name) != image]
+    # A column of this name that is empty is an edit without a source; "source" alone may be a word.
+    source = first(others, "image") or first([x for x in others if "_im" in x], "nothing")
     names = (*INSTRUCTIONS, *CAPTIONS) if source else (*CAPTIONS, *INSTRUCTIONS)
     caption = first(names, "text") or first(names, "nothing")
     further = usual.get("captions")
