@@ -350,6 +350,21 @@ def test_another_setting_redoes_what_depends_on_it(tmp_path, raw, caplog):
     same_bytes(tmp_path / "out", tmp_path / "again")
 
 
+def test_what_was_stopped_under_other_settings_is_not_complete(tmp_path, raw, monkeypatch):
+    curate(raw, tmp_path / "out", CURATION)
+    other = replace(CURATION, minimum_side=40)
+
+    def stopped(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_examine", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            curate(raw, tmp_path / "out", other)
+    curate(raw, tmp_path / "out", other)
+    assert report_of(tmp_path / "out")["total"]["kept"] == 0
+
+
 def test_files_that_nobody_understands_are_named(tmp_path, raw):
     (raw / "t2i/notes.xyz").write_text("x")
     (raw / "t2i/config.json").write_text('{"a": 1}')

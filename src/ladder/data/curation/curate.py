@@ -119,14 +119,13 @@ def curate(raw: Path, out: Path, curation: Curation) -> None:
         ))
         for found in sets for shard in found.shards
     ]  # fmt: skip
-    now = _state(todo, seeing, curation)
+    now = _state(sets, todo, seeing, curation)
     before = _read(work / "state.json")
     if before == now and (out / "manifest.json").is_file():
         log.info("%s is complete and up to date", out)
         return
     for line in changes.told(before, now):
         log.info("%s", line)
-    (work / "state.json").write_text(json.dumps(now))
 
     lists = list(tqdm(spread(_list, todo, curation), desc="list", total=len(todo), unit="shard"))
     order = {listed.folder: place for place, listed in enumerate(todo)}
@@ -143,6 +142,7 @@ def curate(raw: Path, out: Path, curation: Curation) -> None:
         pass
     save_figures(partial(_find, chunks), out, curation.maximum_pixels)
     summarize(out, {found.folder.name: _unread(found, lists) for found in sets})
+    _write_whole(work / "state.json", json.dumps(now).encode())
     _forget(work, lists, chunks)
 
 
@@ -155,19 +155,22 @@ def _own(work: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _state(todo: Sequence[Listed], seeing: str, curation: Curation) -> dict:
+def _state(sets: Sequence[RawSet], todo: Sequence[Listed], seeing: str, curation: Curation) -> dict:
+    """What the whole result depends on."""
     shards: dict[str, dict[str, str]] = {}
     for listed in todo:
         shards.setdefault(listed.set, {})[listed.shard.name] = listed.folder.name
     rest = changes.code((*changes.DECIDING, *changes.WRITING, "curation/summary.py"))
     settings = json.loads(json.dumps(changes.deciding(curation)))
-    return {"settings": settings, "shards": shards, "code": changes.key_of(seeing, rest)}
+    others = changes.key_of([sorted(map(str, found.rest)) for found in sets])
+    code = changes.key_of(seeing, rest)
+    return {"settings": settings, "shards": shards, "others": others, "code": code}
 
 
 def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # not there yet, or its writing was stopped
+    except FileNotFoundError:  # the first curation, or the first that comes to its end
         return {}
 
 
