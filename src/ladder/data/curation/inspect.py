@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow as pa
 import xxhash
 from datasketch import MinHash
 from jaxtyping import UInt8
+from PIL import Image
 
 from ladder.config.load import Curation
 from ladder.data.curation.captions import fault, repaired
@@ -93,8 +94,12 @@ def _seen(record: Record | Rejected, curation: Curation, finder: Finder | None) 
             caption if len(caption) > 4 * curation.maximum_caption else repaired(caption)
             for caption in captions
         )
-    pixels = [np.asarray(picture) for picture in (*loaded.sources, loaded.target)]
-    hashes = [_hash(picture) for picture in pixels]
+    hashes, looks = [], []
+    for picture in (*loaded.sources, loaded.target):
+        pixels = _pixels(picture)
+        hashes.append(_hash(pixels))
+        if curation.near_duplicates is not None:
+            looks.append(look(pixels))
     with refused_as("bad_json"):
         truth = None if loaded.truth is None else json.dumps(loaded.truth)
     facts = {
@@ -111,7 +116,7 @@ def _seen(record: Record | Rejected, curation: Curation, finder: Finder | None) 
     content = [*hashes, *captions] if loaded.sources else hashes
     facts["content"] = xxhash.xxh3_128_hexdigest(json.dumps(content).encode())
     if curation.near_duplicates is not None:
-        *facts["source_looks"], facts["look"] = map(look, pixels)
+        *facts["source_looks"], facts["look"] = looks
     if curation.near_captions is not None or curation.near_duplicates is not None:
         facts |= words(" ".join(captions))
     if finder and (match := finder.find(captions)):
@@ -143,6 +148,24 @@ def _reason(
     return next((reason for reason in faults if reason), None)
 
 
+def _pixels(picture: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """The pixels of a picture, until the next one of its size is asked for.
+
+    Room for a photograph takes longer to get than its pixels to copy, so it is kept.
+    """
+    try:
+        held = pa.array(picture).flatten().to_numpy()
+    except ValueError:  # more than Pillow keeps in one block
+        return np.asarray(picture)
+    room = _room(picture.height, picture.width)
+    return cv2.cvtColor(held.reshape(picture.height, picture.width, 4), cv2.COLOR_RGBA2RGB, room)
+
+
+@lru_cache(maxsize=2)
+def _room(height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
+    return np.empty((height, width, 3), np.uint8)
+
+
 def _hash(pixels: UInt8[np.ndarray, "H W 3"]) -> str:
     height, width, _ = pixels.shape
     hasher = xxhash.xxh3_128(str((width, height)).encode())
@@ -156,7 +179,8 @@ def look(pixels: UInt8[np.ndarray, "H W 3"]) -> int:
     The signs, about their median, of the 8 x 8 lowest frequencies of its brightness on 32 x 32
     boxes (www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html).
     """
-    small = cv2.resize(pixels, (32, 32), interpolation=cv2.INTER_AREA)
+    step = max(1, min(pixels.shape[:2]) // 128)  # of what is averaged, 16 pixels a box do
+    small = cv2.resize(pixels[::step, ::step], (32, 32), interpolation=cv2.INTER_AREA)
     grey = small.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
     low = cv2.dct(grey)[:8, :8]
     return int(np.packbits((low > np.median(low)).flatten()).view(">i8")[0])
