@@ -50,8 +50,7 @@ def decide(parts: Sequence[Part], out: Path, scratch: Path, curation: Curation) 
     """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    with duckdb.connect(str(scratch / "decisions.duckdb")) as db:
-        db.execute(f"SET memory_limit = '{MEMORY}'")
+    with duckdb.connect(config={"temp_directory": str(scratch), "memory_limit": MEMORY}) as db:
         db.execute("SET preserve_insertion_order = false")
         files = [str(part.path) for part in parts]
         whole = ds.dataset(files, SCHEMA, format="parquet", partitioning=None)

@@ -78,8 +78,8 @@ def survey(folder: Path) -> RawSet:
     lists = [path for path in files if path.suffix.lower() in (*KINDS, *TABLES)]
     lists = [path for path in _by_folder(lists) if path not in side and path.name != MAPPING]
     pictures = tuple(path for path in files if ROLES.get(path.suffix.lower()[1:]) == "image")
-    captioned = [path for path in tars if not lists or _has_captions(path)]
-    stores = tuple(path for path in tars if path not in captioned)
+    stores = tuple(path for path in tars if lists and _has_pictures_only(path))
+    captioned = [path for path in tars if path not in stores]
     shards: list[Shard] = []
     for path in lists:
         kind = TableShard if path.suffix.lower() in TABLES else ListShard
@@ -145,9 +145,9 @@ def _by_folder(lists: list[Path]) -> list[Path]:
     ))  # fmt: skip
 
 
-def _has_captions(path: Path) -> bool:
+def _has_pictures_only(path: Path) -> bool:
     members = index_tar(path).members[:PEEKED]
-    return any(split_name(member.name)[1] in ("caption", "facts") for member in members)
+    return {split_name(member.name)[1] for member in members} - {None} == {"image"}
 
 
 def _folders(folder: Path, files: Iterable[Path]) -> list[FolderShard]:
