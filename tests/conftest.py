@@ -31,7 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Other work on the machine must not fail a test: no example has a time limit.
 settings.register_profile("ladder", deadline=None)
-settings.register_profile("fuzz", deadline=None, max_examples=5000)  # `make fuzz`
+settings.register_profile("fuzz", deadline=None, max_examples=10_000)  # `make fuzz`
 settings.load_profile("ladder")
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
-from ladder.data.images import BadSampleError, decode, decode_stored, encode_png
+from ladder.data.images import (
+    BadSampleError,
+    decode,
+    decode_stored,
+    encode_png,
+    storable,
+)
 
 LIMIT = 1_000_000
 ORANGE = (240, 140, 20)
@@ -65,6 +71,110 @@ def test_what_is_transparent_becomes_white(image_file, mode):
     result = decode(data, LIMIT)
     assert result.getpixel((0, 0)) == (255, 255, 255)
     assert result.getpixel((7, 3)) == (100, 100, 100)
+
+
+def png(depth: int, colour: int, rows: list[bytes], clear: bytes | None = None) -> bytes:
+    """A PNG of the given bit depth and colour type, written by hand: `rows` without filter bytes,
+    `clear` the transparent colour in samples of that depth, each in two bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    samples = {0: 1, 2: 3}[colour]
+    width = len(rows[0]) * 8 // (depth * samples)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    transparent = b"" if clear is None else chunk(b"tRNS", clear)
+    return b"\x89PNG\r\n\x1a\n" + header + transparent + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "clear"),
+    [
+        (1, bytes([0b10000000]), 1),
+        (2, bytes([0b10000000, 0]), 2),
+        (4, bytes([0xA0, 0, 0, 0]), 10),
+        (8, bytes([200, 0, 0, 0]), 200),
+        (16, struct.pack(">4H", 51234, 0, 0, 0), 51234),
+    ],
+)
+def test_transparent_grey_of_every_depth(depth, row, clear):
+    image = decode(png(depth, 0, [row], struct.pack(">H", clear)), LIMIT)
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    assert image.getpixel((1, 0)) == (0, 0, 0)
+    opaque = decode(png(depth, 0, [row]), LIMIT).getpixel((0, 0))
+    assert opaque == (round(clear * 255 / (2**depth - 1)),) * 3
+
+
+def test_a_transparent_colour_of_16_bits():
+    row = struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0, 0, 0)
+    image = decode(png(16, 2, [row], row[:6]), LIMIT)
+    assert [image.getpixel((x, 0)) for x in range(2)] == [(255, 255, 255), (0, 0, 0)]
+
+
+def test_a_palette_png_without_its_palette_is_undecodable():
+    """Pillow raises AssertionError."""
+    data = png(8, 0, [bytes(4)])
+    header = struct.pack(">IIBBBBB", 4, 1, 8, 3, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header
+    chunk += struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    assert reason_of(data[:8] + chunk + data[8 + len(chunk) :]) == "undecodable"
+
+
+def swapped_profile() -> bytes:
+    """sRGB's profile with red and blue exchanged: whoever applies it sees the other colour."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    places = {}
+    for number in range(struct.unpack(">I", profile[128:132])[0]):
+        start = 132 + 12 * number
+        places[bytes(profile[start : start + 4])] = struct.unpack(
+            ">I", profile[start + 4 : start + 8]
+        )[0]
+    red, blue = places[b"rXYZ"], places[b"bXYZ"]
+    profile[red : red + 20], profile[blue : blue + 20] = (
+        profile[blue : blue + 20], profile[red : red + 20],
+    )  # fmt: skip
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_colours_are_those_of_the_profile(image_file, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = image_file(
+        Image.new("RGB", (16, 16), ORANGE), kind, icc_profile=swapped_profile(), **options
+    )
+    seen = np.asarray(decode(data, LIMIT)).astype(int)
+    assert np.abs(seen - ORANGE[::-1]).max() <= 8
+    extension, stored = storable(data)
+    assert extension == "png", "a reader of our shards knows no profiles"
+    assert np.array_equal(np.asarray(decode_stored(stored)), seen)
+
+
+def test_what_is_transparent_keeps_the_colours_of_the_profile(image_file):
+    image = Image.new("RGBA", (8, 4), (*ORANGE, 0))
+    image.paste((*ORANGE, 255), (4, 0, 8, 4))
+    seen = decode(image_file(image, icc_profile=swapped_profile()), LIMIT)
+    assert seen.getpixel((0, 0)) == (255, 255, 255)
+    assert np.abs(np.subtract(seen.getpixel((7, 3)), ORANGE[::-1])).max() <= 3
+
+
+@pytest.mark.parametrize("profile", ["sRGB", b"none", b"\0" * 200])
+def test_other_profiles_change_nothing(picture, image_file, profile):
+    if profile == "sRGB":
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = image_file(picture(0), icc_profile=profile)
+    assert decode(data, LIMIT) == picture(0)
+    assert storable(data) == ("png", data)
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_picture(picture, image_file, monkeypatch):
+    def full(*_, **__) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", full)
+    with pytest.raises(MemoryError):
+        decode(image_file(picture(0)), LIMIT)
 
 
 @pytest.mark.parametrize("mode", ["1", "L"])

@@ -30,12 +30,29 @@ def world(settings: Settings = None, profile: Profile = None, arm: Arm = None) -
 
 
 @app.command(rich_help_panel=PIPELINE)
-def curate(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
-    """Check, sort out and split the raw shards into data/curated."""
-    config = configuration(profile, arm, settings)
+def curate(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RAW] KEY=VALUE", help="Raw sets, and changes of params.yaml."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="By default data/curated.")
+    ] = None,
+    profile: Profile = None,
+    arm: Arm = None,
+) -> None:
+    """Check, sort out and split the raw sets of a folder, by default data/raw."""
+    words = settings or []
+    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    if len(folders) > 1:
+        raise ValueError(f"curate takes one folder of raw sets, got {len(folders)}: {folders}")
+    # What is typed counts from where it is typed.
+    raw = Path(folders[0]).absolute() if folders else RAW
+    curated = CURATED if out is None else out.absolute()
+    config = configuration(profile, arm, [word for word in words if word not in folders])
     from ladder.data.curation import curate
 
-    curate.curate(RAW, CURATED, config.curation)
+    curate.curate(raw, curated, config.curation)
 
 
 @app.command(rich_help_panel=PIPELINE)

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 from urllib.parse import urlencode
 
-from ladder.config import checks
-
 Task = Literal["generate", "edit"]
 MAXIMUM_SEED = 2**32 - 1
 MAXIMUM_STEPS = 100
@@ -16,6 +14,14 @@ MAXIMUM_GUIDANCE = 20.0
 MAXIMUM_WEIGHT = 2.0
 MAXIMUM_PICTURES = 4
 """Drawn at a time."""
+RANGES = {
+    "seed": (0, MAXIMUM_SEED),
+    "steps": (1, MAXIMUM_STEPS),
+    "guidance": (0, MAXIMUM_GUIDANCE),
+    "image_guidance": (0, MAXIMUM_GUIDANCE),
+    "pictures": (1, MAXIMUM_PICTURES),
+}
+"""The least and the most of every number, both included."""
 MAXIMUM_TEXT = 2000
 """Characters of a prompt or a question; the ladder reads 256 tokens of a prompt."""
 
@@ -38,10 +44,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_text("prompt", self.prompt)
-        checks.within(self, 0, MAXIMUM_SEED, "seed")
-        checks.within(self, 1, MAXIMUM_STEPS, "steps")
-        checks.within(self, 0, MAXIMUM_GUIDANCE, "guidance", "image_guidance")
-        checks.within(self, 1, MAXIMUM_PICTURES, "pictures")
+        for name, (least, most) in RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be {least} to {most}, got {getattr(self, name)}")
         for weight in self.rungs:
             if not 0 <= weight <= MAXIMUM_WEIGHT:
                 raise ValueError(f"the weight of a rung is 0 to {MAXIMUM_WEIGHT}, got {weight}")

@@ -21,6 +21,8 @@ from PIL import Image
 from ladder.config.load import Curation, load
 
 SIDE, QUALITY = 512, 90
+ROWS = 10_000
+"""Records that are made up at once."""
 FEW = 20
 """Pictures of a set whose curation takes hardly more than what is taken once."""
 WORDS = ("a", "photo", "of", "two", "red", "small", "dog", "cat", "house", "tree", "at", "night")
@@ -71,14 +73,16 @@ def _seconds_to_curate(size: int, settings: Curation) -> float:
 
 
 def decisions(sizes: list[int] | None) -> list[dict[str, float]]:
-    """Peak memory (MiB) and seconds of comparing `sizes` records, each in a new process."""
+    """Peak memory (MiB) and seconds (of CPU time) of comparing `sizes` records, each in a process
+    of its own, and what a record costs in microseconds."""
     measured = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for size in sizes or [10_000, 100_000, 1_000_000]:
+        for size in sizes or [125_000, 250_000, 500_000, 1_000_000]:
             with tempfile.TemporaryDirectory() as name:
                 pool.apply(_rows, (Path(name), size))
                 peak, seconds = pool.apply(_decide, (Path(name),))
-            measured.append({"records": size, "MiB": peak, "seconds": seconds})
+            each = 1e6 * seconds / size
+            measured.append({"records": size, "MiB": peak, "seconds": seconds, "each": each})
     return measured
 
 
@@ -112,39 +116,46 @@ def _rows(folder: Path, count: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ladder.data.curation.inspect import PERMUTATIONS, SCHEMA
+    from ladder.data.curation.inspect import SCHEMA
+    from ladder.data.curation.near import BANDS
 
     rng = np.random.default_rng(0)
-    (folder / "parts/set").mkdir(parents=True)
-    for first in range(0, count, 10_000):
-        numbers = np.arange(first, min(count, first + 10_000))
+    for first in range(0, count, ROWS):
+        numbers = np.arange(first, min(count, first + ROWS))
         content = np.where(rng.random(len(numbers)) < 0.01, numbers // 2, numbers)
-        words = rng.integers(0, 2**32, len(numbers) * PERMUTATIONS)
-        edges = np.arange(0, len(words) + 1, PERMUTATIONS)
+
+        def lists(width: int, kind: type) -> pa.ListArray:
+            values = rng.integers(0, np.iinfo(kind).max, len(numbers) * width, kind)  # noqa: B023
+            edges = np.arange(0, len(values) + 1, width)
+            return pa.ListArray.from_arrays(edges, values)
+
         columns = {
-            "set": ["set"] * len(numbers),
-            "number": numbers,
+            "chunk": [str(first)] * len(numbers),
+            "row": numbers - first,
             "shard": ["0.tar"] * len(numbers),
             "key": [str(number) for number in numbers],
             "captions": [[f"caption {number} " * 5] for number in numbers],
             "share": rng.random(len(numbers)),
+            "sources": np.zeros(len(numbers), int),
             "content": [str(number) for number in content],
             "look": rng.integers(-(2**63), 2**63, len(numbers)),
-            "words": pa.ListArray.from_arrays(edges, words),
+            "phrase": numbers,
+            "bands": lists(BANDS, np.uint64),
+            "shingles": lists(28, np.uint32),
         }
         table = pa.table({name: pa.array(column) for name, column in columns.items()})
         absent = [name for name in SCHEMA.names if name not in columns]
         for name in absent:
             table = table.append_column(name, pa.nulls(len(numbers), SCHEMA.field(name).type))
-        pq.write_table(
-            table.select(SCHEMA.names).cast(SCHEMA), folder / f"parts/set/{first}.parquet"
-        )
+        pq.write_table(table.select(SCHEMA.names).cast(SCHEMA), folder / f"{first}.parquet")
 
 
 def _decide(folder: Path) -> tuple[float, float]:
-    from ladder.data.curation.duplicates import decide
+    from ladder.data.curation.duplicates import Part, decide
 
-    begun = time.perf_counter()
-    decide(folder / "parts", folder / "decisions.parquet", _settings())
+    paths = sorted(folder.glob("*.parquet"), key=lambda path: int(path.stem))
+    parts = [Part(path, path.stem, "set", int(path.stem)) for path in paths]
+    begun = time.process_time()
+    decide(parts, folder / "decisions.parquet", folder / "scratch", _settings())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return peak, time.perf_counter() - begun
+    return peak, time.process_time() - begun

@@ -306,6 +306,86 @@ def same_bytes(one: Path, two: Path) -> None:
         assert (one / path).read_bytes() == (two / path).read_bytes(), path
 
 
+def test_a_new_shard_and_a_new_set_redo_nothing_else(
+    tmp_path, raw, write_tar, picture, image_file, caplog
+):
+    """What there was is neither read nor written again, and the log says so beforehand."""
+    caplog.set_level("INFO", "ladder.data.curation.curate")
+    curate(raw, tmp_path / "out", CURATION)
+    before = times(tmp_path / "out", tmp_path / ".out/parts")
+    write_tar(raw / "t2i/00009.tar", [("n.png", image_file(picture(99))), ("n.txt", b"x")])
+    write_tar(raw / "new/0.tar", [("n.png", image_file(picture(98))), ("n.txt", b"x")])
+    caplog.clear()
+    curate(raw, tmp_path / "out", CURATION)
+    said = [record.getMessage() for record in caplog.records]
+    assert "edits: raw shards 1 as before" in said
+    assert "new: raw shards 1 new" in said
+    assert "t2i: raw shards 5 as before, 1 new" in said
+    assert any("2 new, 0 written again, 0 removed" in line for line in said)
+    after = times(tmp_path / "out", tmp_path / ".out/parts")
+    assert {path: after[path] for path in before} == before
+    assert len(after) == len(before) + 4
+
+
+def times(out: Path, parts: Path) -> dict[Path, int]:
+    files = [*out.glob("*/*/*.tar"), *parts.rglob("*.parquet")]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_another_setting_redoes_what_depends_on_it(tmp_path, raw, caplog):
+    """Other shares look at no picture again; which shards of ours change is told before."""
+    caplog.set_level("INFO", "ladder.data.curation.curate")
+    curate(raw, tmp_path / "out", CURATION)
+    before = times(tmp_path / "out", tmp_path / ".out/parts")
+    curate(raw, tmp_path / "out", replace(CURATION, evaluation_share=0.0))
+    after = times(tmp_path / "out", tmp_path / ".out/parts")
+    assert all(after[path] == at for path, at in before.items() if path.suffix == ".parquet")
+    said = [record.getMessage() for record in caplog.records]
+    assert "curation.evaluation_share was 0.3, and is 0.0" in said
+    removed = [line for line in said if line.startswith("removed:")]
+    assert removed
+    assert all("evaluation" in line for line in removed)
+    assert report_of(tmp_path / "out")["total"]["kept"] == 81
+    curate(raw, tmp_path / "again", replace(CURATION, evaluation_share=0.0))
+    same_bytes(tmp_path / "out", tmp_path / "again")
+
+
+def test_what_was_stopped_under_other_settings_is_not_complete(tmp_path, raw, monkeypatch):
+    curate(raw, tmp_path / "out", CURATION)
+    other = replace(CURATION, minimum_side=40)
+
+    def stopped(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_examine", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            curate(raw, tmp_path / "out", other)
+    curate(raw, tmp_path / "out", other)
+    assert report_of(tmp_path / "out")["total"]["kept"] == 0
+
+
+def test_files_that_nobody_understands_are_named(tmp_path, raw):
+    (raw / "t2i/notes.xyz").write_text("x")
+    (raw / "t2i/config.json").write_text('{"a": 1}')
+    (raw / "strange").mkdir()
+    (raw / "strange/data.bin").write_bytes(b"x")
+    curate(raw, tmp_path / "out", CURATION)
+    sets = report_of(tmp_path / "out")["sets"]
+    assert sets["t2i"]["unread"] == ["config.json", "notes.xyz"]
+    assert sets["t2i"]["kept"] == 61
+    assert sets["edits"]["unread"] == []
+    assert (sets["strange"]["read"], sets["strange"]["unread"]) == (0, ["data.bin"])
+
+
+@pytest.mark.parametrize("name", ["number=3", "reason=x", "set=1", "it's", "a [b]*?"])
+def test_sets_of_any_name(tmp_path, raw, name):
+    (raw / "t2i").rename(raw / name)
+    curate(raw, tmp_path / name / "out", CURATION)
+    sets = report_of(tmp_path / name / "out")["sets"]
+    assert (sets[name]["read"], sets[name]["kept"]) == (66, 61)
+
+
 def test_no_sets(tmp_path):
     with pytest.raises(ValueError, match="must hold a folder for each raw set"):
         curate(tmp_path, tmp_path / "out", CURATION)

@@ -66,6 +66,31 @@ def scheduler():
         process.wait()
 
 
+def slowly(_: int) -> int:
+    time.sleep(0.5)
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_a_worker_that_joins_late_gets_work(scheduler):
+    from distributed import Client
+
+    with Client(scheduler, timeout=60) as client:
+        client.wait_for_workers(2, timeout=120)
+        workers = list(client.scheduler_info(n_workers=-1)["workers"])
+        client.retire_workers(workers[:1])
+        done = spread(slowly, range(60), replace(CURATION, scheduler=scheduler))
+        alone = {next(done) for _ in range(4)}
+        assert len(alone) == 1
+        late = _start([sys.executable, "-m", "distributed.cli.dask_worker", scheduler,
+                       "--nthreads", "1", "--no-nanny", "--no-dashboard"])  # fmt: skip
+        try:
+            assert len({*done} - alone) >= 1, "the late worker did nothing"
+        finally:
+            late.kill()
+            late.wait()
+
+
 @pytest.mark.slow
 def test_two_workers_by_address_give_the_same_bytes(
     tmp_path, monkeypatch, scheduler, write_tar, picture, image_file

@@ -37,7 +37,7 @@ def test_examples_are_the_rejected_records(curated, picture):
     raw, out = curated
     found = {
         example.reason: example
-        for example in figures.examples(raw, out / "decisions.parquet", 10**6)
+        for example in figures.examples(figures.in_raw(raw), out / "decisions.parquet", 10**6)
     }
     assert [*found] == sorted(
         ["duplicate", "empty_caption", "no_caption", "refusal", "too_small", "undecodable"]

@@ -9,7 +9,7 @@ import pytest
 
 from ladder.data.shards import Sample
 from ladder.data.sources.open import EDITS
-from ladder.data.sources.record import Rejected
+from ladder.data.sources.record import Rejected, UnknownLayoutError
 
 
 @pytest.fixture
@@ -119,14 +119,45 @@ def test_truncated_tar_of_edit_pictures(tmp_path, read_edits, edits, files, read
     }
 
 
-def test_a_missing_column_names_file_row_and_what_was_there(read_edits, edits, files):
-    edits[2] = {"prompt": "x", "input_image": [], "output_image": "a.png"}
-    with pytest.raises(ValueError, match=r"row 2: column input_prompt .* {'prompt': 'str'"):
-        read_edits(edits, files)
+GOOD = {"input_image": ["images/0.source.png"], "output_image": "images/2.target.png"}
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[1]"])
-def test_a_list_that_is_none(tmp_path, text, read_set):
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "x", "input_image": [], "output_image": "a.png"}, "no_image"),
+        ({"input_prompt": "x", "input_image": ["images/0.source.png"]}, "no_image"),
+        (3, "bad_row"),
+        (None, "bad_row"),
+        (GOOD | {"input_prompt": 7}, "bad_row"),
+        (GOOD | {"input_prompt": float("nan")}, "no_caption"),
+        (GOOD | {"input_prompt": "x", "input_image": ["y" * 300 + ".png"]}, "no_image"),
+        (GOOD | {"input_prompt": "x", "input_image": ["https://a.org/a.png"]}, "not_local"),
+    ],
+)
+def test_an_odd_row_is_one_rejection(read_edits, edits, files, row, reason):
+    edits[2] = row
+    samples, rejected = read_edits(edits, files)
+    assert [rejection.reason for rejection in rejected] == [reason]
+    assert list(samples) == [f"images/{number}.target" for number in (0, 1, 3)]
+
+
+def test_no_picture_stands_in_a_caption(read_edits, edits, files):
+    edits[1]["input_prompt"] = "<image>\nturn it"
+    edits[2]["input_prompt"] = " <image> "
+    samples, rejected = read_edits(edits, files)
+    assert samples["images/1.target"].captions == ("turn it",)
+    assert [rejection.reason for rejection in rejected] == ["empty_caption"]
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff"])
+def test_a_list_that_is_no_json_is_one_rejection(tmp_path, text, read_set):
+    (tmp_path / EDITS).write_text(text, "latin-1")
+    assert read_set(tmp_path) == ({}, [Rejected("", EDITS, "bad_json")])
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '[{"a": 1}]', '{"images": [], "annotations": [{}]}'])
+def test_a_list_of_something_else_is_not_understood(tmp_path, text, read_set):
     (tmp_path / EDITS).write_text(text)
-    with pytest.raises(ValueError, match=f"{EDITS} must be"):
+    with pytest.raises(UnknownLayoutError, match=f"{EDITS} must be"):
         read_set(tmp_path)

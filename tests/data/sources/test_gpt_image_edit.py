@@ -110,17 +110,42 @@ def test_faults(write_files, read_set, write_list):
 
 
 @pytest.mark.parametrize(
-    ("change", "rule"),
+    ("change", "reason"),
     [
-        ({"image": "a.png"}, "column image must be a list"),
-        ({"image": [3]}, "column image must be a list of paths, not of int"),
-        ({"conversations": ["x"]}, "column conversations must be a list of objects"),
-        ({"conversations": [{"from": "human"}]}, "column value must be a str"),
+        ({"image": "a.png"}, "no_image"),
+        ({"image": [3]}, "bad_row"),
+        ({"conversations": ["x", 3]}, "bad_row"),
+        ({"conversations": [{"from": "human"}]}, "no_caption"),
     ],
 )
-def test_another_form_is_an_error(write_files, read_set, change, rule, write_list):
+def test_a_row_of_another_form_is_one_rejection(write_files, read_set, change, reason, write_list):
     folder = write_files({"a.png": 0, "b.png": 1})
     rows = [row("x", "a.png", "b.png"), row("x", "b.png", "a.png") | change]
     write_list(folder / "training_json/x.json", rows)
-    with pytest.raises(ValueError, match=f"x.json, row 1: {rule}, the row has"):
-        read_set(folder)
+    samples, rejected = read_set(folder)
+    assert list(samples) == ["b"]
+    assert [rejection.reason for rejection in rejected] == [reason]
+
+
+def test_as_its_card_lays_it_out(write_files, read_set, picture, write_list):
+    """A file for each edit in `metadata`, beside `input` and `output`; or one for many."""
+    folder = write_files(
+        {
+            f"hqedit/edit/{part}/{number}.png": 10 * number + (part == "output")
+            for number in range(3)
+            for part in ("input", "output")
+        }
+    )
+    metadata = folder / "hqedit/edit/metadata"
+    write_list(metadata / "0.json", {"instruction": "edit 0", "input": "0.png", "output": "0.png"})
+    write_list(metadata / "1.json", {"id": "1", "instruction": "edit 1"})
+    named = {part: f"hqedit/edit/{part}/2.png" for part in ("input", "output")}
+    write_list(metadata / "2.json", [named | {"instruction": "edit 2"}])
+    (metadata / "3.json").write_text("{")
+    write_list(metadata / "4.json", {"instruction": "no picture has this name"})
+    samples, rejected = read_set(folder)
+    for number in range(3):
+        sample = samples[f"hqedit/edit/output/{number}"]
+        assert sample.captions == (f"edit {number}",)
+        assert (*sample.sources, sample.target) == (picture(10 * number), picture(10 * number + 1))
+    assert [rejection.reason for rejection in rejected] == ["bad_json", "no_image"]

@@ -13,8 +13,8 @@ import pytest
 
 from ladder.data.shards import Sample
 from ladder.data.sources import parquet
-from ladder.data.sources.open import open_raw
-from ladder.data.sources.record import Record, Rejected
+from ladder.data.sources.open import open_raw, survey
+from ladder.data.sources.record import Record, Rejected, UnknownLayoutError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCORES = {
@@ -281,23 +281,104 @@ def test_damaged_pictures_are_undecodable(tmp_path, hqedit, read_set):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "rule"),
+    "schema",
     [
-        ("edit", None, r"must have a column edit, but has \['input_image', 'inverse_edit', "),
-        ("output_image", None, r"must have one of the columns edited_img, .*, but has \['input_im"),
-        ("edit", pa.int64(), "column edit must be text, but is int64"),
-        ("edit", pa.list_(pa.string()), "column edit must be text, but is list<"),
-        ("input_image", pa.binary(), "column input_image must be image, but is binary"),
-        ("input_image", pa.list_(IMAGE), "column input_image must be image, but is list<"),
+        pa.schema([("number", pa.int64())]),
+        pa.schema([("text", pa.string())]),
+        pa.schema([("image", IMAGE), ("label", pa.int64())]),
     ],
 )
-def test_columns_of_no_layout_name_what_was_there(tmp_path, name, kind, rule):
-    fields = [field for field in HQEDIT if field.name != name]
-    if kind is not None:
-        fields.append(pa.field(name, kind))
-    path = write(tmp_path / "a.parquet", [], pa.schema(fields))
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*{rule}"):
+def test_columns_of_no_layout_name_what_was_there(tmp_path, schema):
+    path = write(tmp_path / "a.parquet", [dict.fromkeys(schema.names)], schema)
+    with pytest.raises(UnknownLayoutError, match=f"{re.escape(str(path))} must have .*, but has"):
         open_raw(tmp_path)[0].records()
+
+
+def test_usual_names(tmp_path, cell, picture, read_set):
+    """InstructPix2Pix, and pictures with captions as Hugging Face keeps them."""
+    row = {
+        "original_prompt": "a cat",
+        "original_image": cell(0),
+        "edit_prompt": "make it a dog",
+        "edited_prompt": "a dog",
+        "edited_image": cell(1),
+    }
+    kinds = [(name, IMAGE if "image" in name else pa.string()) for name in row]
+    write(tmp_path / "edits/data/a.parquet", [row], pa.schema(kinds))
+    samples, rejected = read_set(tmp_path / "edits")
+    assert rejected == []
+    assert samples == {"0000000": Sample("0000000", ("make it a dog",), picture(1), (picture(0),))}
+    pairs = pa.schema([("image", IMAGE), ("text", pa.string())])
+    write(tmp_path / "pairs/a.parquet", [{"image": cell(3), "text": "a cat"}], pairs)
+    samples, rejected = read_set(tmp_path / "pairs")
+    assert rejected == []
+    assert samples == {"0000000": Sample("0000000", ("a cat",), picture(3))}
+
+
+def test_paths_beside_tars(tmp_path, write_tar, picture, image_file, read_set):
+    """ImgEdit: tables of paths, the pictures in tars of other folders."""
+    paths = pa.list_(pa.string())
+    kinds = [("input_images", paths), ("output_images", paths), ("prompt", pa.string())]
+    rows = [
+        {
+            "input_images": [f"add/{number}/original.png"],
+            "output_images": [f"add/{number}/result.png"],
+            "prompt": f"add {number}",
+        }
+        for number in range(3)
+    ]
+    write(tmp_path / "raw/parquet/add.parquet", rows, pa.schema(kinds))
+    members = [
+        (f"add/{number}/{part}.png", image_file(picture(10 * number + place)))
+        for number in range(3)
+        for place, part in enumerate(("original", "result"))
+    ]
+    write_tar(tmp_path / "raw/Singleturn/add.tar", members[:-1])
+    samples, rejected = read_set(tmp_path / "raw")
+    assert [*samples] == [f"add/{number}/result" for number in range(2)]
+    assert samples["add/1/result"].sources == (picture(10),)
+    assert [rejection.reason for rejection in rejected] == ["no_image"]
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_what_datasets_saves(tmp_path, picture, read_set, splits):
+    import datasets
+
+    rows = {"image": [picture(0), picture(1)], "text": ["zero", "one"]}
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    table = datasets.Dataset.from_dict(rows, features)
+    saved = datasets.DatasetDict({"train": table}) if splits else table
+    saved.save_to_disk(tmp_path / "raw")
+    assert survey(tmp_path / "raw").rest == frozenset()
+    samples, rejected = read_set(tmp_path / "raw")
+    assert rejected == []
+    assert [sample.captions for sample in samples.values()] == [("zero",), ("one",)]
+    assert [sample.target for sample in samples.values()] == [picture(0), picture(1)]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.dictionary(pa.int32(), pa.string()), pa.string_view(), pa.large_string(), pa.null()]
+)
+def test_texts_of_every_type(tmp_path, cell, read_set, kind):
+    """As pandas and polars write them; a column of nothing but nulls has no type."""
+    said = pa.array([None, None] if kind == pa.null() else ["a cat", "a dog"], pa.string())
+    said = pa.nulls(2) if kind == pa.null() else said.cast(kind)
+    images = pa.array([cell(0), cell(1)], IMAGE)
+    pq.write_table(pa.table({"image": images, "text": said}), tmp_path / "a.parquet")
+    samples, rejected = read_set(tmp_path)
+    if kind == pa.null():
+        assert [rejection.reason for rejection in rejected] == ["no_caption"] * 2
+    else:
+        assert [sample.captions for sample in samples.values()] == [("a cat",), ("a dog",)]
+
+
+def test_columns_of_one_name(tmp_path, cell, read_set):
+    """The first of them counts."""
+    columns = [pa.array([cell(0)], IMAGE), pa.array(["one"]), pa.array(["two"])]
+    pq.write_table(pa.table(columns, ["image", "text", "text"]), tmp_path / "a.parquet")
+    samples, rejected = read_set(tmp_path)
+    assert rejected == []
+    assert [sample.captions for sample in samples.values()] == [("one",)]
 
 
 def test_pictures_are_not_read_for_the_list_and_once_for_the_samples(

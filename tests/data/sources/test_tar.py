@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -87,6 +88,57 @@ def test_negative_size_ends_the_reading(tmp_path, whole):
     index = _index(tmp_path / "a.tar", bytes(header) + whole)
     assert index.fault in ("not_a_tar", "truncated_shard")
     assert index.members == ()
+
+
+def test_tars_one_after_the_other_are_one(tmp_path, whole):
+    index = _index(tmp_path / "a.tar", whole + whole)
+    assert index.fault is None
+    assert [member.name for member in index.members] == [*FILES, *FILES]
+    assert [member.extent.read() for member in index.members] == [*FILES.values(), *FILES.values()]
+    garbage = _index(tmp_path / "a.tar", whole + b"x" * 5000)
+    assert (len(garbage.members), garbage.fault) == (4, "truncated_shard")
+
+
+def test_zeros_in_place_of_members_are_no_end(tmp_path):
+    """A file whose second half never came is as long as it should be."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for number in range(18):
+            info = tarfile.TarInfo(f"{number}.txt")
+            info.size = 1500
+            tar.addfile(info, io.BytesIO(b"x" * 1500))
+    data = file.getvalue()
+    half = len(data) // 2
+    index = _index(tmp_path / "a.tar", data[:half] + bytes(len(data) - half))
+    assert len(index.members) == half // 2048
+    assert index.fault == "truncated_shard"
+    back = _index(tmp_path / "a.tar", data[:4096] + bytes(16384) + data[20480:])
+    assert len(back.members) == 10
+    assert back.fault == "truncated_shard"
+
+
+def test_headers_that_lead_on_and_on(tmp_path, whole):
+    """Each says that the next has its name; tarfile follows them with a call in a call."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
+    chained = (info.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0")) * 3000
+    assert _index(tmp_path / "a.tar", chained + whole).fault == "not_a_tar"
+    index = _index(tmp_path / "a.tar", whole[: 512 * 3] + chained)
+    assert ([member.name for member in index.members], index.fault) == (
+        ["0.txt"], "truncated_shard",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [0, 40])
+def test_gzip(tmp_path, whole, cut):
+    path = tmp_path / "a.tar.gz"
+    data = gzip.compress(whole)
+    path.write_bytes(data[: len(data) - cut])
+    index = index_tar(path)
+    assert index.fault == ("truncated_shard" if cut and index.members else None) or cut
+    for member in index.members:
+        assert member.extent.read() == FILES[member.name]
+    assert cut or len(index.members) == 4
 
 
 @given(st.lists(st.tuples(st.integers(0, 512 * 14), st.binary(max_size=20)), max_size=4))

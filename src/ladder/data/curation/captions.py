@@ -11,6 +11,8 @@ import re
 
 import ftfy
 
+from ladder.data.images import refused_as
+
 FAULTS = {
     "special_token": re.compile(r"<\|[^<>|\s]{1,40}\|>"),
     "refusal": re.compile(
@@ -37,7 +39,11 @@ FAULTS = {
 
 def repaired(caption: str) -> str:
     """The caption with broken encodings mended (ftfy), without control characters around it."""
-    return ftfy.fix_text(caption).strip()
+    # Nothing in plain ASCII can be broken but an entity of HTML, and most captions are.
+    if caption.isascii() and caption.isprintable() and "&" not in caption:
+        return caption.strip()
+    with refused_as("bad_encoding"):
+        return ftfy.fix_text(caption).strip()
 
 
 def fault(caption: str, maximum: int) -> str | None:

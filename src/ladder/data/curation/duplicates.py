@@ -1,153 +1,162 @@
 """What only a comparison of all records can tell: repetitions, benchmarks, the split.
 
-Queries of DuckDB over the parquet files that `ladder.data.curation.inspect` left. What does not fit
-into MEMORY lies on disk, in the folder of the parts.
+Queries of DuckDB over the parquet files that `ladder.data.curation.inspect` left, and the searches
+of `ladder.data.curation.near`. What does not fit into MEMORY lies on disk, in a scratch folder.
+DuckDB is given tables, never paths: it would take a folder `key=value` for a column and quotes for
+the end of a query.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from ladder.config.load import Curation
-from ladder.data.curation.inspect import PERMUTATIONS
+from ladder.data.curation.dask_map import spread
+from ladder.data.curation.inspect import SCHEMA
+from ladder.data.curation.near import Kind, rejected, tasks
 
-MEMORY = "2GB"
-BANDS = 16
-"""Bands of a MinHash: captions with a similarity of s share one with 1 - (1 - s^4)^16."""
-
-
-REJECTS = """(
-    (a.set = b.set AND a.number < b.number AND a.split = b.split)
-    OR (a.split = 'evaluation' AND b.split = 'train')
-)"""
-"""Of two that are alike, `a` rejects `b`: the later in a set, and across splits the trained one."""
+MEMORY = "800MB"
+ROWS = 4096
+"""In a row group of the decisions."""
 
 
-def decide(parts: Path, out: Path, curation: Curation) -> None:
-    """Write `out`, a parquet with all rows of `parts`/*/*.parquet, each with its verdict.
+@dataclass(frozen=True)
+class Part:
+    """The examined rows of a chunk, and where they are in their set."""
 
-    Added columns: `reason` completed (null: kept), `split` (train or evaluation, null where
-    rejected). Of samples that are alike, the first one is kept, in the order of sets and records;
-    across sets only what is held out is protected.
+    path: Path
+    """A parquet file of the columns SCHEMA."""
+    chunk: str
+    set: str
+    first: int
+    """Place of the chunk's first record in the set."""
+
+
+def decide(parts: Sequence[Part], out: Path, scratch: Path, curation: Curation) -> None:
+    """Write `out`, a parquet with a row for every record, each with its verdict.
+
+    Added columns: `set`, `number` (the place in the set), `reason` completed (null: kept), `split`
+    (train or evaluation, null where rejected). Of samples that are alike, the first one is kept, in
+    the order of sets and records; across sets only what is held out is protected.
     """
-    scratch = parts / "scratch.duckdb"
-    scratch.unlink(missing_ok=True)
-    with duckdb.connect(str(scratch)) as db:
-        db.execute(f"SET memory_limit = '{MEMORY}'")
-        db.execute(f"SET temp_directory = '{scratch}.tmp'")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with duckdb.connect(config={"temp_directory": str(scratch), "memory_limit": MEMORY}) as db:
+        db.execute("SET preserve_insertion_order = false")
+        files = [str(part.path) for part in parts]
+        whole = ds.dataset(files, SCHEMA, format="parquet", partitioning=None)
+        db.register("part", whole if files else SCHEMA.empty_table())
+        names = {"chunk": pa.string(), "set": pa.string(), "first": pa.int64()}
+        places = [{name: getattr(part, name) for name in names} for part in parts]
+        db.register("place", pa.Table.from_pylist(places, pa.schema(names)))
         db.execute(
-            f"""
-            CREATE VIEW part AS SELECT * FROM read_parquet('{parts}/*/*.parquet');
+            """
             CREATE TABLE judged AS
-            SELECT set, number, content, look, words, CAST(CASE
+            SELECT set, first + row AS number, chunk, row, sources, content,
+                CAST(CASE
                     WHEN reason IS NOT NULL THEN reason
                     WHEN tier IS NOT NULL THEN 'benchmark_' || tier
                 END AS VARCHAR) AS reason,
-                CASE WHEN share < {curation.evaluation_share} THEN 'evaluation' ELSE 'train' END
-                AS split
-            FROM part
-            """
+                CASE WHEN share < $share THEN 'evaluation' ELSE 'train' END AS split
+            FROM part JOIN place USING (chunk)
+            """,
+            {"share": curation.evaluation_share},
         )
         if curation.duplicates:
-            _reject(
-                db,
-                "duplicate",
-                """SELECT set, number FROM judged WHERE reason IS NULL
-                QUALIFY row_number() OVER (PARTITION BY set, content ORDER BY number) > 1""",
+            db.execute(
+                """
+                UPDATE judged SET reason = 'duplicate' FROM (
+                    SELECT set, number FROM judged WHERE reason IS NULL
+                    QUALIFY row_number() OVER (PARTITION BY set, content ORDER BY number) > 1
+                ) AS found WHERE judged.set = found.set AND judged.number = found.number
+                """
             )
         if curation.near_duplicates is not None:
-            _near_pictures(db, curation.near_duplicates)
+            _reject_near(db, "near_duplicate", "pictures", scratch, curation)
         if curation.near_captions is not None:
-            _near_captions(db, curation.near_captions)
-        db.execute(
-            f"""
-            COPY (
-                SELECT part.* EXCLUDE (reason, words), judged.reason,
-                    CASE WHEN judged.reason IS NULL THEN judged.split END AS split
-                FROM part JOIN judged USING (set, number) ORDER BY set, number
-            ) TO '{out}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 4096)
-            """
-        )
-    scratch.unlink()
+            _reject_near(db, "near_caption", "captions", scratch, curation)
+        _write(db, out)
+    shutil.rmtree(scratch)
 
 
-def _reject(db: duckdb.DuckDBPyConnection, reason: str, query: str) -> None:
-    """Reject, for a reason, the (set, number) that a query finds."""
-    db.execute(
-        f"""
-        UPDATE judged SET reason = '{reason}' FROM (SELECT DISTINCT * FROM ({query})) AS found
-        WHERE judged.set = found.set AND judged.number = found.number
-        """
-    )
+def _reject_near(
+    db: duckdb.DuckDBPyConnection, reason: str, of: str, scratch: Path, curation: Curation
+) -> None:
+    """Reject what is near an earlier, or a held out, sample of equally many pictures.
 
-
-def _near_pictures(db: duckdb.DuckDBPyConnection, distance: int) -> None:
-    """Two hashes at most `distance` bits apart agree wholly in one of distance + 1 bands."""
-    edges = [64 * band // (distance + 1) for band in range(distance + 2)]
-    _set_repeated_apart(db, "look")
-    for low, high in pairwise(edges):
-        _take_band(db, f"(look >> {low}) & {(1 << (high - low)) - 1}")
-        db.execute(
-            f"""
-            INSERT INTO found
-            SELECT DISTINCT b.set, b.number FROM banded AS a JOIN banded AS b USING (bits)
-            WHERE {REJECTS} AND bit_count(xor(a.look, b.look)) <= {distance}
-            """
-        )
-    _reject(db, "near_duplicate", "SELECT * FROM found")
-
-
-def _near_captions(db: duckdb.DuckDBPyConnection, similarity: float) -> None:
-    """Captions that share a band of their MinHash and then `similarity` of all its values.
-
-    MinHashes are wide, so they are looked up for pairs only.
+    Captions alone reject pictures with captions only: an instruction is used for many edits.
     """
-    width = PERMUTATIONS // BANDS
-    shared = "len(list_filter(list_zip(a.words, b.words), lambda pair: pair[1] = pair[2]))"
-    _set_repeated_apart(db, "hash(words)")
-    for band in range(BANDS):
-        _take_band(db, f"hash(words[{width * band + 1} : {width * (band + 1)}])")
+    counts = [0]
+    if of == "pictures":
+        found = db.execute("SELECT DISTINCT sources FROM judged WHERE reason IS NULL ORDER BY ALL")
+        counts = [count for (count,) in found.fetchall()]
+    names = db.execute("SELECT DISTINCT set FROM judged ORDER BY set").fetchnumpy()["set"]
+    for sources in counts:
+        folder = scratch / f"{of}{sources}"
+        folder.mkdir()
+        kind = Kind(folder, sources + 1, curation.near_duplicates, curation.near_captions)
+        _export(db, kind, sources, list(names))
+        if not (folder / "number").exists():
+            continue
+        todo = tasks(kind, of)
+        if not todo:
+            continue
+        bad = np.ones(len(kind.column("number")), bool)
+        bad[np.fromfile(folder / f"firsts.{of}", np.int64)] = False
+        for rows in spread(rejected, todo, curation):
+            bad[rows] = True
+        columns = [pa.array(names).take(kind.column("set")[bad]), kind.column("number")[bad]]
+        db.register("found", pa.table(columns, ["name", "number"]))
         db.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE pairs AS
-            SELECT a.set AS first_set, a.number AS first_number, b.set, b.number
-            FROM banded AS a JOIN banded AS b USING (bits) WHERE {REJECTS};
-            INSERT INTO found
-            SELECT DISTINCT b.set, b.number FROM pairs
-            JOIN judged AS a ON a.set = first_set AND a.number = first_number
-            JOIN judged AS b ON b.set = pairs.set AND b.number = pairs.number
-            WHERE {shared} >= {similarity * PERMUTATIONS}
             """
+            UPDATE judged SET reason = $reason FROM found
+            WHERE judged.set = found.name AND judged.number = found.number
+            """,
+            {"reason": reason},
         )
-    _reject(db, "near_caption", "SELECT * FROM found")
+        db.unregister("found")
 
 
-def _set_repeated_apart(db: duckdb.DuckDBPyConnection, value: str) -> None:
-    """Make the tables `firsts`, of each `value` the first in its set and split, and `found`, which
-    begins with all others.
-
-    The first of equals stands for all of them, so that a caption which was used a thousand times
-    does not make half a million pairs.
-    """
-    db.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE ranked AS
-        SELECT set, number, row_number() OVER (PARTITION BY set, split, {value} ORDER BY number)
-        AS place FROM judged WHERE reason IS NULL;
-        CREATE OR REPLACE TEMP TABLE firsts AS SELECT set, number FROM ranked WHERE place = 1;
-        CREATE OR REPLACE TEMP TABLE found AS SELECT set, number FROM ranked WHERE place > 1
+def _export(db: duckdb.DuckDBPyConnection, kind: Kind, sources: int, names: list[str]) -> None:
+    """What is compared of the samples with `sources`, into the files of `kind`."""
+    db.register("name", pa.table({"set": names, "place": pa.array(range(len(names)), pa.int32())}))
+    reader = db.sql(
         """
-    )
+        SELECT place AS set, number, (split = 'evaluation')::INT AS held_out,
+            list_append(coalesce(source_looks, []), coalesce(look, 0)) AS looks,
+            phrase, bands, shingles
+        FROM (
+            SELECT chunk, row, set, number, split FROM judged
+            WHERE reason IS NULL AND sources = $sources
+        ) JOIN part USING (chunk, row) JOIN name USING (set)
+        """,
+        params={"sources": sources},
+    ).to_arrow_reader(50_000)
+    for batch in reader:
+        kind.append(batch)
+    db.unregister("name")
 
 
-def _take_band(db: duckdb.DuckDBPyConnection, bits: str) -> None:
-    """Make the table `banded`, one band at a time: those with equal `bits` may be alike."""
-    db.execute(
+def _write(db: duckdb.DuckDBPyConnection, out: Path) -> None:
+    hidden = ("chunk", "row", "phrase", "bands", "shingles")
+    reader = db.sql(
         f"""
-        CREATE OR REPLACE TEMP TABLE banded AS
-        SELECT set, number, split, look, {bits} AS bits FROM judged JOIN firsts USING (set, number)
+        SELECT judged.set, judged.number, part.* EXCLUDE (reason, {", ".join(hidden)}),
+            judged.reason, CASE WHEN judged.reason IS NULL THEN judged.split END AS split
+        FROM part JOIN judged USING (chunk, row) ORDER BY judged.set, judged.number
         """
-    )
+    ).to_arrow_reader(ROWS)
+    unfinished = out.with_suffix(".unfinished")
+    with pq.ParquetWriter(unfinished, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch, row_group_size=ROWS)
+    unfinished.replace(out)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill, shorten
 
-import duckdb
 import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ladder.data.curation.summary import query
 from ladder.data.shards import Sample
 from ladder.data.sources.open import open_raw
 from ladder.data.sources.record import Record, Rejected
@@ -33,12 +33,16 @@ class Example:
     picture: Image.Image | None
 
 
-def save_figures(raw: Path, out: Path, maximum_pixels: int) -> None:
+Find = Callable[[str, set[int]], dict[int, Record | Rejected]]
+"""The name of a set and places in it -> the records there."""
+
+
+def save_figures(find: Find, out: Path, maximum_pixels: int) -> None:
     """Write rejected.png, kept.png and examples.png into `out`/figures."""
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
     decisions = out / "decisions.parquet"
-    found = list(examples(raw, decisions, maximum_pixels))
+    found = list(examples(find, decisions, maximum_pixels))
     drawn = {"rejected": rejected(decisions), "kept": kept(decisions), "examples": shown(found)}
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
@@ -46,10 +50,11 @@ def save_figures(raw: Path, out: Path, maximum_pixels: int) -> None:
 
 def rejected(decisions: Path) -> Figure:
     """How many records were rejected for which reason, by set."""
-    counts = duckdb.sql(
-        f"""SELECT reason, set, count(*) AS records FROM '{decisions}'
-        WHERE reason IS NOT NULL GROUP BY ALL ORDER BY records DESC, reason, set"""
-    ).df()
+    counts = query(
+        decisions,
+        """SELECT reason, set, count(*) AS records FROM decisions
+        WHERE reason IS NOT NULL GROUP BY ALL ORDER BY records DESC, reason, set""",
+    )
     figure = Figure(figsize=(7, 1 + 0.35 * max(1, counts.reason.nunique())), layout="constrained")
     if counts.empty:
         return _saying(figure, "nothing was rejected")
@@ -70,10 +75,11 @@ def _saying(figure: Figure, words: str) -> Figure:
 
 def kept(decisions: Path) -> Figure:
     """Sizes, aspect ratios and lengths of captions of kept samples."""
-    rows = duckdb.sql(
+    rows = query(
+        decisions,
         f"""SELECT set, width, height, width / height AS aspect, len(captions[1]) AS characters
-        FROM '{decisions}' WHERE reason IS NULL ORDER BY hash(set, number) LIMIT {ROWS}"""
-    ).df()
+        FROM decisions WHERE reason IS NULL ORDER BY hash(set, number) LIMIT {ROWS}""",
+    )
     figure = Figure(figsize=(11, 3), layout="constrained")
     if rows.empty:
         return _saying(figure, "nothing was kept")
@@ -93,37 +99,31 @@ def kept(decisions: Path) -> Figure:
     return figure
 
 
-def examples(raw: Path, decisions: Path, maximum_pixels: int) -> Iterator[Example]:
+def examples(find: Find, decisions: Path, maximum_pixels: int) -> Iterator[Example]:
     """The first few rejected records of each reason, reason by reason."""
-    rows = duckdb.sql(
-        f"""SELECT reason, set, number, key, captions FROM '{decisions}' WHERE reason IS NOT NULL
+    rows = query(
+        decisions,
+        f"""SELECT reason, set, number, key, coalesce(captions[1], '') AS caption FROM decisions
+        WHERE reason IS NOT NULL
         QUALIFY row_number() OVER (PARTITION BY reason ORDER BY set, number) <= {EXAMPLES}
-        ORDER BY reason, set, number"""
-    ).fetchall()
-    loaded: dict[tuple[str, int], Sample | Rejected] = {}
-    for name in sorted({row[1] for row in rows}):
-        wanted = {row[2] for row in rows if row[1] == name}
-        loaded |= _loaded(raw / name, wanted, maximum_pixels)
-    for reason, name, number, key, captions in rows:
-        sample = loaded[name, number]
+        ORDER BY reason, set, number""",
+    )
+    records = {name: find(name, set(some.number)) for name, some in rows.groupby("set")}
+    for reason, name, number, key, caption in rows.itertuples(index=False):
+        record = records[name][number]
+        sample = record.load(maximum_pixels) if isinstance(record, Record) else record
         picture = sample.target if isinstance(sample, Sample) else None
-        yield Example(reason, key, captions[0] if captions else "", picture)
+        yield Example(reason, key, caption, picture)
 
 
-def _loaded(
-    folder: Path, wanted: set[int], maximum_pixels: int
-) -> dict[tuple[str, int], Sample | Rejected]:
-    """The wanted records of a set, by (set, number); shards behind the last one aren't opened."""
-    found, number = {}, 0
-    for shard in open_raw(folder):
-        for record in shard.records():
-            if number in wanted:
-                load = isinstance(record, Record)
-                found[folder.name, number] = record.load(maximum_pixels) if load else record
-            number += 1
-        if len(found) == len(wanted):
-            break
-    return found
+def in_raw(raw: Path) -> Find:
+    """Finds records in the sets of `raw` by listing them once more."""
+
+    def find(name: str, wanted: set[int]) -> dict[int, Record | Rejected]:
+        listed = (record for shard in open_raw(raw / name) for record in shard.records())
+        return {number: record for number, record in enumerate(listed) if number in wanted}
+
+    return find
 
 
 def shown(found: list[Example]) -> Figure:

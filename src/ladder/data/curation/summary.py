@@ -3,44 +3,72 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import xxhash
 
 from ladder.data.shards import SPLITS
 
+log = logging.getLogger(__name__)
+
+MOST = 100
+"""Unread files of a set that the report names."""
 FINGERPRINT = ("set", "split", "shard", "key", "content", "captions", "truth")
 """What a sample is, to those who train on it."""
 
 
-def summarize(out: Path) -> None:
+def query(decisions: Path, sql: str, **tables: pa.Table) -> pd.DataFrame:
+    """The answer to a query of the table `decisions`, and of further ones by name.
+
+    DuckDB is given tables, never paths: it would take a folder `key=value` for a column, and a
+    quote for the end of the query.
+    """
+    with duckdb.connect() as db:
+        db.register("decisions", ds.dataset(str(decisions), format="parquet", partitioning=None))
+        for name, table in tables.items():
+            db.register(name, table)
+        return db.execute(sql).df()
+
+
+def summarize(out: Path, unread: dict[str, list[str]]) -> None:
     """Write report.json, then manifest.json, beside `out`/decisions.parquet.
 
-    The report has the counts of reasons by set and shard, and of captions found in benchmarks; the
-    manifest the samples of each split, with a hash of each set and of all.
+    The report has the counts of reasons by set and shard, of captions found in benchmarks, and the
+    files that are `unread` by set (all counted, MOST of them named); the manifest the samples of
+    each split, with a hash of each set and of all.
     """
     decisions = out / "decisions.parquet"
-    counts = duckdb.sql(
-        f"""SELECT set, shard, split, reason, benchmark, tier, min(number) AS first,
+    counts = query(
+        decisions,
+        """SELECT set, shard, split, reason, benchmark, tier, min(number) AS first,
             count(*) AS records
-        FROM '{decisions}' GROUP BY ALL ORDER BY set, first"""
-    ).df()
+        FROM decisions GROUP BY ALL ORDER BY set, first""",
+    )
+    sets = {str(name): _of_set(rows) for name, rows in counts.groupby("set")}
+    for name, files in unread.items():
+        sets.setdefault(name, {"read": 0, "kept": 0, "rejected": 0, "reasons": {}, "shards": {}})
+        sets[name] |= {"unread": files[:MOST], "unread_files": len(files)}
+        if files:
+            log.warning("%s: %d files were not read, the first is %s", name, len(files), files[0])
     report = {
-        "sets": {str(name): _of_set(rows) for name, rows in counts.groupby("set")},
+        "sets": sets,
         "total": _account(counts),
         "benchmarks": _benchmarks(counts),
     }
     hashes = _hashes(decisions)
-    sets = {
+    splits = {
         str(name): {split: int(rows[rows.split == split].records.sum()) for split in SPLITS}
         | {"hash": hashes.get(name, "")}
         for name, rows in counts.groupby("set")
     }
     total = xxhash.xxh3_128_hexdigest(json.dumps(hashes).encode())
-    for name, content in (("report", report), ("manifest", {"sets": sets, "hash": total})):
+    for name, content in (("report", report), ("manifest", {"sets": splits, "hash": total})):
         (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 

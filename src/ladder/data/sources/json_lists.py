@@ -1,40 +1,33 @@
-"""JSON lists of samples whose pictures lie beside them: loose, in folders, or in tars.
+"""Lists of samples whose pictures lie beside them: JSON, lines of JSON, CSV; the pictures loose, in
+folders, or in tars.
 
-A row names its pictures by their paths in the set's folder and holds the words. Layouts:
-
-- ShareGPT-4o-Image: `text_to_image.json` and `text_and_image_to_image.json`; a row may also have
-  further true "captions" and the "truth", as the toy world's rows do;
-- GPT-Image-Edit-1.5M: `training_json/*.json`, conversations about pictures in trees of folders;
-- ImageFolder of Hugging Face: `metadata.jsonl`, one row a line.
-
-A sample's key is the path of its target up to the extension. A row without something that its
-layout asks for is a rejection; a list whose rows are of another form is an error.
+A list is an array of rows (ShareGPT-4o-Image, GPT-Image-Edit's training_json), COCO's captions, one
+row a line (ImageFolder's metadata.jsonl), a table in text (metadata.csv), or a folder `metadata` of
+small files beside `input` and `output` (GPT-Image-Edit as its card lays it out). `columns.py` knows
+what rows say. Paths are relative to the folder of the list.
 """
 
 from __future__ import annotations
 
+import csv
 import json
-import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
-from ladder.data.images import BadSampleError
-from ladder.data.sources.record import Record, Rejected, encodable, json_object, printable
-from ladder.data.sources.rows import (
-    Row,
-    gpt_image_edit,
-    image_folder,
-    sharegpt_edit,
-    sharegpt_image,
-)
-from ladder.data.sources.tar import Extent, index_tar, safe_name
-from ladder.data.sources.webdataset import split_name
+from ladder.data.images import BadSampleError, refused_as
+from ladder.data.sources.columns import SAMPLED, Columns, Rows, find_columns
+from ladder.data.sources.pictures import pictures_of
+from ladder.data.sources.record import Record, Rejected, UnknownLayoutError, json_object
 
 EDITS = "text_and_image_to_image.json"
 IMAGES = "text_to_image.json"
-TRAINING = "training_json/*.json"
 FOLDER = "metadata.jsonl"
+TRAINING = "training_json"
+METADATA = "metadata"
+KINDS = (".json", ".jsonl", ".csv", ".tsv")
 
 TREES = {
     "hqedit_gpt_edit.json": "hqedit/edit",
@@ -45,7 +38,7 @@ TREES = {
     "ultraedit_gpt.json": "ultraedit",
 }
 """What the paths in a list of GPT-Image-Edit-1.5M are relative to (data.txt of its repository,
-github.com/wyhlovecpp/GPT-Image-Edit); those in any other list: to the set's folder."""
+github.com/wyhlovecpp/GPT-Image-Edit); those in any other list there: to the set's folder."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +47,12 @@ class ListShard:
 
     folder: Path
     path: Path
-    read: Callable[[dict], Row]
-    """The layout; raises ValueError with the rule that a row breaks."""
-    tree: str = ""
-    """The folder in `folder` which the paths in the list are relative to."""
+    tars: tuple[Path, ...] = ()
+    """Tars that may hold its pictures."""
+    files: tuple[Path, ...] = ()
+    """Loose pictures of the set."""
+    columns: tuple[Columns, ...] | None = None
+    """What the set's mapping.yaml says; else they are found."""
     answers_for_tars: bool = True
     """Whether what is wrong with the tars is counted here: once in a set."""
 
@@ -65,93 +60,88 @@ class ListShard:
     def name(self) -> str:
         return self.path.relative_to(self.folder).as_posix()
 
+    @property
+    def depends(self) -> tuple[Path, ...]:
+        """The files that its records are made of."""
+        return (*self.own, *self.tars, *self.files)
+
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """The files of the list itself."""
+        return tuple(sorted(self.path.glob("*.json"))) if self.path.is_dir() else (self.path,)
+
     def records(self) -> list[Record | Rejected]:
         """One entry for every row of the list, after what is wrong with the tars beside it.
 
-        Errors: a file that is no JSON list of rows with the columns of the layout.
+        Raises UnknownLayoutError: a list of something else than samples.
         """
-        pictures: dict[str, Extent] = {}
-        faults: list[Rejected] = []
-        for path in sorted(self.folder.glob("*.tar")):
-            faults += _collect(path, pictures)
-        found: list[Record | Rejected] = [*faults] if self.answers_for_tars else []
-        seen: set[str] = set()
-        for number, row in enumerate(_rows(self.path)):
-            if isinstance(row, BadSampleError):
-                found.append(Rejected(f"{number:07d}", self.name, row.reason))
-            else:
-                found.append(self._entry(number, self._read(number, row), pictures, seen))
+        pictures = pictures_of(self.folder, self.tars, self.files)
+        found: list[Record | Rejected] = [*pictures.faults] if self.answers_for_tars else []
+        try:
+            rows = list(self._rows())
+        except BadSampleError as fault:
+            return [*found, Rejected("", self.name, fault.reason)]
+        columns = self.columns or find_columns(islice(rows, SAMPLED))
+        if columns is None and rows and not all(isinstance(x, BadSampleError) for x in rows):
+            held = sorted({str(name) for row in rows[:1] if isinstance(row, dict) for name in row})
+            raise UnknownLayoutError(f"{self.path} must be a list of samples, but has {held}")
+        reader = Rows(self.name, columns or (), pictures.find, self._tree())
+        for number, row in enumerate(rows):
+            found += reader.entries(number, row)
         return found
 
-    def _read(self, number: int, row: dict) -> Row:
-        try:
-            return self.read(row)
-        except ValueError as error:
-            found = {name: type(value).__name__ for name, value in row.items()}
-            message = f"{self.path}, row {number}: {error}, the row has {found}"
-            raise ValueError(message) from error
+    def _tree(self) -> str:
+        above = self.path.parent.relative_to(self.folder).as_posix()
+        if above == TRAINING:
+            return TREES.get(self.path.name, "")
+        return "" if above == "." else above
 
-    def _entry(
-        self, number: int, row: Row, pictures: dict[str, Extent], seen: set[str]
-    ) -> Record | Rejected:
-        paths = [path and self._inside(path) for path in (*row.sources, row.target)]
-        named = [path for path in paths if path]
-        key = split_name(paths[-1])[0] if paths[-1] else f"{number:07d}"
-        repeated = key in seen
-        seen.add(key)
-        if not all(map(encodable, named)):
-            return Rejected(printable(key), self.name, "bad_encoding")
-        if not all(map(safe_name, named)):
-            return Rejected(key, self.name, "unsafe_member")
-        if repeated:
-            return Rejected(key, self.name, "duplicate_key")
-        *sources, target = (path and self._find(path, pictures) for path in paths)
-        if not target or not all(sources):
-            return Rejected(key, self.name, "no_image")
-        if row.facts["input_prompt"] is None:
-            return Rejected(key, self.name, "no_caption")
-        return Record(key, self.name, target, tuple(sources), row=row.facts)
-
-    def _inside(self, path: str) -> str:
-        """`path` of the list as it is from the set's folder on; it may name the tree itself."""
-        path = posixpath.normpath(path)
-        named = path.startswith(self.tree.partition("/")[0] + "/")
-        return path if named else posixpath.normpath(posixpath.join(self.tree, path))
-
-    def _find(self, path: str, pictures: dict[str, Extent]) -> Extent | None:
-        if path in pictures:
-            return pictures[path]
-        file = self.folder / path
-        return Extent(file, 0, file.stat().st_size) if file.is_file() else None
+    def _rows(self) -> Iterator[object]:
+        """The rows; one that is broken for itself is the fault. Raises BadSampleError, and
+        UnknownLayoutError for JSON that is no list."""
+        if self.path.is_dir():
+            for path in self.own:
+                yield from _described(path)
+            return
+        with refused_as("unreadable"):
+            data = self.path.read_bytes()
+        if self.path.suffix == ".jsonl":
+            yield from map(_line, filter(bytes.strip, data.splitlines()))
+        elif self.path.suffix in (".csv", ".tsv"):
+            yield from _table(data, "," if self.path.suffix == ".csv" else "\t")
+        else:
+            yield from _array(self.path, _parsed(data))
 
 
-def list_shards(folder: Path) -> list[ListShard]:
-    """The lists in `folder`, in the order of their names."""
-    layouts = {
-        EDITS: sharegpt_edit,
-        IMAGES: sharegpt_image,
-        TRAINING: gpt_image_edit,
-        FOLDER: image_folder,
+def _parsed(data: bytes) -> object:
+    with refused_as("bad_json"):
+        return json.loads(data)
+
+
+def _array(path: Path, held: object) -> Iterator[object]:
+    if isinstance(held, dict) and {"images", "annotations"} <= held.keys():
+        with refused_as("bad_json"):
+            held = _coco(held)
+    if not isinstance(held, list) or (held and not any(isinstance(row, dict) for row in held)):
+        raise UnknownLayoutError(f"{path} must be a list of objects, but is {type(held).__name__}")
+    yield from held
+
+
+def _coco(held: dict) -> list[dict] | None:
+    """COCO's captions, one row a picture; None where the annotations are none of captions."""
+    rows: dict[object, dict] = {
+        image["id"]: {"file_name": image["file_name"], "caption": None, "captions": []}
+        for image in held["images"]
     }
-    there = [(path, read) for name, read in layouts.items() for path in folder.glob(name)]
-    return [
-        ListShard(folder, path, read, TREES.get(path.name, ""), answers_for_tars=number == 0)
-        for number, (path, read) in enumerate(sorted(there))
-    ]
-
-
-def _rows(path: Path) -> Iterator[dict | BadSampleError]:
-    """The rows of a list, or of lines, each of which may be broken for itself."""
-    if path.suffix == ".jsonl":
-        yield from map(_line, filter(bytes.strip, path.read_bytes().splitlines()))
-        return
-    try:
-        rows = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path} must be a list of objects")
-    yield from rows
+    if not any("caption" in said for said in held["annotations"]):
+        return None
+    for said in held["annotations"]:
+        row = rows.setdefault(said["image_id"], {"file_name": None, "captions": []})
+        if row.get("caption") is None:
+            row["caption"] = said.get("caption")
+        else:
+            row["captions"].append(said.get("caption"))
+    return list(rows.values())
 
 
 def _line(line: bytes) -> dict | BadSampleError:
@@ -161,16 +151,36 @@ def _line(line: bytes) -> dict | BadSampleError:
         return fault
 
 
-def _collect(path: Path, pictures: dict[str, Extent]) -> list[Rejected]:
-    """Adds the pictures of the tar `path` by name; returns what is wrong with it."""
-    index = index_tar(path)
-    faults = [Rejected("", path.name, index.fault)] if index.fault else []
-    for member in index.members:
-        name = posixpath.normpath(member.name)
-        if member.extent is None:
-            faults.append(Rejected(printable(member.name), path.name, "unsafe_member"))
-        elif name in pictures:
-            faults.append(Rejected(printable(name), path.name, "duplicate_key"))
-        else:
-            pictures[name] = member.extent
-    return faults
+def _table(data: bytes, delimiter: str) -> Iterator[dict]:
+    # Halves of letters stay broken: the record is refused by name.
+    text = data.decode("utf-8-sig", "surrogateescape")
+    with refused_as("bad_csv"):
+        lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+        names = next(lines, [])
+        for line in lines:
+            if line:
+                yield dict(zip(names, [*line, *[None] * len(names)], strict=False))
+
+
+def _described(path: Path) -> Iterator[object]:
+    """Rows of a file in a folder `metadata`; the picture that a row doesn't name has its name."""
+    try:
+        held = _parsed(path.read_bytes())
+    except (BadSampleError, OSError):
+        yield BadSampleError("bad_json")
+        return
+    for row in held if isinstance(held, list) else [held]:
+        if isinstance(row, dict):
+            row = dict(row)
+            for folder in ("input", "output"):
+                named = row.get(folder, row.get(f"{folder}_image"))
+                if not isinstance(named, str) or "." not in named:
+                    named = _by_stem(path.parents[1] / folder).get(path.stem)
+                bare = named is not None and "/" not in named
+                row[folder] = f"{folder}/{named}" if bare else named
+        yield row
+
+
+@lru_cache(maxsize=2)
+def _by_stem(folder: Path) -> dict[str, str]:
+    return {path.stem: path.name for path in folder.iterdir()} if folder.is_dir() else {}

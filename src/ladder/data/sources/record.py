@@ -7,11 +7,21 @@ be spread over processes; a record is a few numbers and can be sent anywhere.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from ladder.data.images import BadSampleError, decode
+from ladder.data.images import BadSampleError, decode, refused_as
 from ladder.data.shards import Sample
+
+PLACEHOLDER = re.compile(r"\s*<image>\s*")
+"""Where a picture stands in a turn of a conversation; it is no word of the instruction."""
+WORDS = ("input_prompt", "caption", "text", "prompt")
+"""Where the facts of a sample keep its first caption, if no file does."""
+
+
+class UnknownLayoutError(ValueError):
+    """A file that is read but not understood: it is named in the report, as unread."""
 
 
 @runtime_checkable
@@ -51,7 +61,7 @@ class Record:
         """Reads and decodes; pictures of more than `maximum_pixels` are rejected undecoded."""
         try:
             facts = self.row if self.facts is None else json_object(self.facts.read())
-            first = facts["input_prompt"] if self.caption is None else _text(self.caption.read())
+            first = _first(facts) if self.caption is None else _text(self.caption.read())
             captions = tuple(_caption(text) for text in (first, *_further(facts)))
             sources = tuple(decode(source.read(), maximum_pixels) for source in self.sources)
             target = decode(self.target.read(), maximum_pixels)
@@ -65,12 +75,11 @@ def json_object(data: bytes) -> dict:
 
     Raises BadSampleError: `bad_encoding`, `bad_json`.
     """
-    try:
-        facts = json.loads(data)
-    except UnicodeDecodeError:
-        raise BadSampleError("bad_encoding") from None
-    except (ValueError, RecursionError):
-        raise BadSampleError("bad_json") from None
+    with refused_as("bad_json"):
+        try:
+            facts = json.loads(data)
+        except UnicodeDecodeError:
+            raise BadSampleError("bad_encoding") from None
     if not isinstance(facts, dict):
         raise BadSampleError("bad_json")
     return facts
@@ -88,6 +97,13 @@ def encodable(text: str) -> bool:
 def printable(text: str) -> str:
     """`text` as UTF-8, with broken halves written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _first(facts: dict) -> object:
+    said = next((facts[name] for name in WORDS if facts.get(name) is not None), None)
+    if said is None:
+        raise BadSampleError("no_caption")
+    return said
 
 
 def _further(facts: dict) -> list:
@@ -109,6 +125,8 @@ def _caption(text: object) -> str:
         raise BadSampleError("bad_json")
     if not encodable(text):
         raise BadSampleError("bad_encoding")
+    if "<image>" in text:
+        text = PLACEHOLDER.sub(" ", text)
     if not any(letter.isprintable() and not letter.isspace() for letter in text):
         raise BadSampleError("empty_caption")
     return text.strip()

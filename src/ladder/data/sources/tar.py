@@ -1,29 +1,45 @@
 """Where things lie in a tar file, found without unpacking it and without trusting it.
 
 Only headers are read, so members of one sample may lie far apart, and a file may end anywhere:
-what came before the break is still found. Nothing is ever written to disk.
+what came before the break is still found. Several tars one after the other are read as one. A tar
+in gzip (.tar.gz, .tgz) is unpacked into a file without a name that ends with the process, since
+nothing in it can be found by its place.
 """
 
 from __future__ import annotations
 
+import gzip
+import os
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-UNREADABLE = (tarfile.ReadError, ValueError)
-"""What tarfile raises; the latter for an extended header whose numbers are none."""
+from ladder.data.images import BadSampleError, refused_as
+
+RECORD = 10_240
+"""Bytes to a multiple of which tars are padded with zeros (tar's blocking factor of 20)."""
+PIECE = 2**20
+"""Bytes that are read at once."""
+UNPACKED_BYTES, UNPACKED_RATIO = 2**30, 100
+"""A gzip file is unpacked up to the first, or up to so many times its own size if that is more."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """`size` bytes of the file `path`, from `offset` on."""
+    """`size` bytes of the file `path`, from `offset`; of a tar in gzip: of its unpacked bytes."""
 
     path: Path
     offset: int
     size: int
 
     def read(self) -> bytes:
-        with self.path.open("rb") as file:
+        """Raises BadSampleError: `unreadable` (the file is gone, or its disk fails)."""
+        with refused_as("unreadable"), _opened(self.path) as file:
             file.seek(self.offset)
             return file.read(self.size)
 
@@ -49,36 +65,136 @@ class TarIndex:
 
 
 def index_tar(path: Path) -> TarIndex:
-    """The members of the uncompressed tar at `path`, in their order."""
+    """The members of the tar at `path`, in their order; whatever it holds is no error."""
     try:
-        with tarfile.open(path, "r:") as tar:
-            return _index(tar, path)
-    except UNREADABLE:
-        return TarIndex((), "not_a_tar")
+        with refused_as("not_a_tar"), _opened(path) as file:
+            index = _index(file, path)
+            if index.fault is None and is_gzip(path) and not _unpacked(path, _state(path)).whole:
+                return TarIndex(index.members, "truncated_shard")
+            return index
+    except BadSampleError as fault:
+        return TarIndex((), fault.reason)
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether `path` is named as a tar in gzip."""
+    return path.name.lower().endswith((".tar.gz", ".tgz"))
 
 
 def safe_name(name: str) -> bool:
     """Whether the path `name` stays inside the folder it is relative to."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
-def _index(tar: tarfile.TarFile, path: Path) -> TarIndex:
-    size = path.stat().st_size
-    members: list[Member] = []
+class _File:
+    """A file with a place of its own, of which no more is asked for than there is.
+
+    tarfile asks for as many bytes as a header claims, and Python would make room for them.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.descriptor = file.fileno()
+        self.size = os.fstat(self.descriptor).st_size
+        self.place = 0
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self.size - self.place)
+        data = os.pread(self.descriptor, left if size < 0 else min(size, left), self.place)
+        self.place += len(data)
+        return data
+
+    def seek(self, place: int) -> int:
+        self.place = place
+        return place
+
+    def tell(self) -> int:
+        return self.place
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_File]:
+    if is_gzip(path):
+        yield _File(_unpacked(path, _state(path)).file)
+    else:
+        with path.open("rb") as file:
+            yield _File(file)
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    file: BinaryIO
+    whole: bool
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=2)
+def _unpacked(path: Path, state: tuple[int, int]) -> _Unpacked:
+    """What the gzip file `path` unpacks to, as far as it goes; `state` tells a changed file."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 -- it stays open as long as it is in the cache
+    left = max(UNPACKED_BYTES, UNPACKED_RATIO * state[0])
     try:
-        for info in tar:
-            # A negative size would send tarfile backwards, for ever (CVE-2025-8194).
-            if info.size < 0 or info.offset_data + info.size > size:
-                return TarIndex(tuple(members), "truncated_shard", info.name)
-            if not (info.isdir() and safe_name(info.name)):
-                members.append(Member(info.name, _extent(path, info)))
-    except UNREADABLE:
-        return TarIndex(tuple(members), "truncated_shard")
-    # tarfile takes anything for the end, be it garbage or nothing at all.
-    mark = Extent(path, tar.offset, tarfile.BLOCKSIZE).read()
-    whole = mark == bytes(tarfile.BLOCKSIZE)
-    return TarIndex(tuple(members), None if whole else "truncated_shard")
+        with refused_as("truncated_shard"), gzip.open(path) as packed:
+            while left > 0 and (piece := packed.read1(PIECE)):
+                file.write(piece)
+                left -= len(piece)
+    except BadSampleError:
+        left = 0
+    file.flush()
+    return _Unpacked(file, whole=left > 0)
+
+
+def _index(file: _File, path: Path) -> TarIndex:
+    """The members of all tars in `file`; raises what tarfile does where the first is none."""
+    members: list[Member] = []
+    start, fault = 0, None
+    while start < file.size or start == 0:
+        file.seek(start)
+        known = len(members)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            broken, name = _read(tar, path, file.size, members)
+            end = tar.offset
+        if broken or (start and len(members) == known):
+            return TarIndex(tuple(members), "truncated_shard", name)
+        # tarfile takes anything for the end, be it garbage or nothing at all.
+        start = _first_not_zero(file, end)
+        padding = -(-(end + 2 * tarfile.BLOCKSIZE) // RECORD) * RECORD
+        if start < min(end + tarfile.BLOCKSIZE, file.size + 1) or start > padding:
+            fault = "truncated_shard"
+        if start < end + tarfile.BLOCKSIZE:
+            break
+    return TarIndex(tuple(members), fault)
+
+
+def _read(
+    tar: tarfile.TarFile, path: Path, size: int, members: list[Member]
+) -> tuple[bool, str | None]:
+    """Add the members of one tar; whether it breaks off, and the name of what it breaks off in."""
+    try:
+        with refused_as("truncated_shard"):
+            for info in tar:
+                # A negative size would send tarfile backwards, for ever (CVE-2025-8194).
+                if info.size < 0 or info.offset_data + info.size > size:
+                    return True, info.name
+                if not (info.isdir() and safe_name(info.name)):
+                    members.append(Member(info.name, _extent(path, info)))
+    except BadSampleError:
+        return True, None
+    return False, None
+
+
+def _first_not_zero(file: _File, start: int) -> int:
+    """The first block from `start` that is not all zero; the file's size where there is none."""
+    file.seek(start)
+    while piece := file.read(PIECE):
+        if rest := piece.lstrip(b"\0"):
+            place = file.tell() - len(rest)
+            return place - (place - start) % tarfile.BLOCKSIZE
+    return file.size
 
 
 def _extent(path: Path, info: tarfile.TarInfo) -> Extent | None:

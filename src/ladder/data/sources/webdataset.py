@@ -1,7 +1,8 @@
 """Webdataset tars: members of one name are a sample, wherever in the tar they lie.
 
-Per key an image, `txt` and optionally `json` with further true "captions" and the "truth". So are
-BLIP3o-Pretrain-Long-Caption, -Short-Caption, -JourneyDB and BLIP3o-60k laid out.
+Per key an image, `txt` and optionally `json` with further true "captions" and the "truth"; without
+`txt` the JSON has the "caption". So are BLIP3o-Pretrain-Long-Caption, -Short-Caption, -JourneyDB,
+BLIP3o-60k and what img2dataset writes laid out; a folder of pictures beside texts is the same.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ladder.data.sources.record import Record, Rejected, encodable, printable
-from ladder.data.sources.tar import Extent, TarIndex, index_tar
+from ladder.data.sources.tar import Extent, Member, TarIndex, index_tar
 
 IMAGES = ("png", "jpg", "jpeg", "webp")
 ROLES = {**dict.fromkeys(IMAGES, "image"), "txt": "caption", "json": "facts"}
@@ -22,27 +23,57 @@ class WebdatasetShard:
     """One tar of text-to-image samples."""
 
     path: Path
+    folder: Path | None = None
+    """The set; None: the folder of the tar."""
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.path.relative_to(self.folder or self.path.parent).as_posix()
+
+    @property
+    def depends(self) -> tuple[Path, ...]:
+        """The files that its records are made of."""
+        return (self.path,)
 
     def records(self) -> list[Record | Rejected]:
         """One entry for every sample, half sample and repetition in the tar."""
-        index = index_tar(self.path)
-        found = [
-            entry
-            for key, group in _group(index).items()
-            for entry in group.entries(key, self.name, index.fault)
-        ]
-        if index.fault and not any(getattr(entry, "reason", "") == index.fault for entry in found):
-            found.append(Rejected("", self.name, index.fault))
-        return found
+        return _entries(index_tar(self.path), self.name)
 
 
-def webdataset_shards(folder: Path) -> list[WebdatasetShard]:
-    """The tars in `folder`, in the order of their names."""
-    return [WebdatasetShard(path) for path in sorted(folder.glob("*.tar"))]
+@dataclass(frozen=True)
+class FolderShard:
+    """Pictures of one folder with a text file, or JSON, of the same name beside each."""
+
+    folder: Path
+    """The set."""
+    path: Path
+    files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        inside = self.path.relative_to(self.folder).as_posix()
+        return "files" if inside == "." else inside
+
+    @property
+    def depends(self) -> tuple[Path, ...]:
+        """The files that its records are made of."""
+        return self.files
+
+    def records(self) -> list[Record | Rejected]:
+        """One entry for every picture, and for every text without one."""
+        members = [Member(path.name, Extent(path, 0, path.stat().st_size)) for path in self.files]
+        return _entries(TarIndex(tuple(members)), self.name)
+
+
+def _entries(index: TarIndex, shard: str) -> list[Record | Rejected]:
+    found = [
+        entry
+        for key, group in _group(index).items()
+        for entry in group.entries(key, shard, index.fault)
+    ]
+    if index.fault and not any(getattr(entry, "reason", "") == index.fault for entry in found):
+        found.append(Rejected("", shard, index.fault))
+    return found
 
 
 def split_name(name: str) -> tuple[str, str | None]:
@@ -61,7 +92,9 @@ class _Group:
     fault: str | None = None
 
     def entries(self, key: str, shard: str, shard_fault: str | None) -> list[Record | Rejected]:
-        lacking = [f"no_{role}" for role in ("image", "caption") if role not in self.extents]
+        lacking = [] if "image" in self.extents else ["no_image"]
+        if not {"caption", "facts"} & self.extents.keys():
+            lacking.append("no_caption")
         reason = self.fault
         if reason is None and not encodable(key):
             reason = "bad_encoding"
@@ -71,8 +104,7 @@ class _Group:
         if reason is not None:
             entry = Rejected(printable(key), shard, reason)
         else:
-            image, caption = first["image"], first["caption"]
-            entry = Record(key, shard, image, (), caption, first.get("facts"))
+            entry = Record(key, shard, first["image"], (), first.get("caption"), first.get("facts"))
         repeated = max(map(len, self.extents.values()), default=1) - 1
         return [entry, *[Rejected(printable(key), shard, "duplicate_key")] * repeated]
 
