@@ -55,8 +55,10 @@ class Checkpoints(Checkpoint):
             part.replace(self.path)
         trainer.strategy.barrier()
 
-    def go_back(self, trainer: Trainer) -> None:
+    def go_back(self, trainer: Trainer) -> dict[str, Any]:
         """Restore weights, averages and moments; the position, and so the data, goes on.
+
+        Returns the checkpoint, from which callbacks take back what they kept in it.
 
         The optimizer's learning rates are the checkpoint's until the schedule sets them, which
         Lightning has it do after each step.
@@ -65,6 +67,7 @@ class Checkpoints(Checkpoint):
         trainer.lightning_module.on_load_checkpoint(checkpoint)
         trainer.strategy.load_model_state_dict(checkpoint)
         trainer.strategy.load_optimizer_state_dict(checkpoint)
+        return checkpoint
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = trainer.global_step
