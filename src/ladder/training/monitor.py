@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class DivergedError(RuntimeError):
-    """Training goes bad again and again, from its last good checkpoint too."""
+    """Training goes bad again and again, or has left weights that aren't finite."""
 
 
 class GradientMonitor(Callback):
