@@ -192,7 +192,7 @@ def test_unwatched_weights_that_are_not_finite_are_never_saved(
     """At a checkpoint, and at the end; the curve shows that the loss was no number."""
     unwatched = dataclasses.replace(short.monitor, judge="off")
     losses(monkeypatch, spikes({step: float("nan")}))
-    with pytest.raises(DivergedError, match="weights must be finite, got .* after step"):
+    with pytest.raises(DivergedError, match=r"weights must be finite, got .* after step"):
         train(dataclasses.replace(short, monitor=unwatched), encoded, tmp_path / "runs")
     folder = tmp_path / "runs/ladder-0/ti2i"
     assert not (folder / "ladder").exists()
