@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 from tests.tiny import SIDE, tiny_mllm, tiny_picture, tiny_sana
 
-from ladder.cli import inference
-from ladder.cli import main
+from ladder.cli import inference, main
 from ladder.config.load import load
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder

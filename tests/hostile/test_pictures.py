@@ -13,8 +13,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from tests.tiny import tiny_picture
 
-from ladder.cli import inference
-from ladder.cli import main
+from ladder.cli import inference, main
 from ladder.inference.pipeline import LadderPipeline
 
 PLAIN = tiny_picture(0)

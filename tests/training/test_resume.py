@@ -46,7 +46,7 @@ def logged(folder: Path) -> dict[str, str]:
 def test_an_interrupted_stage_goes_on_bit_for_bit(short, encoded, tmp_path, monkeypatch, step):
     """Before its first checkpoint, after the first or the second; two micro-batches, amid an epoch.
 
-    The spike at step 8 is judged by norms from before and after the interruption, and the outcome
+    The spike at step 8 is checked by norms from before and after the interruption, and the outcome
     are the averaged weights.
     """
     config = dataclasses.replace(short, monitor=WATCHFUL)
@@ -190,7 +190,7 @@ def test_unwatched_weights_that_are_not_finite_are_never_saved(
     short, encoded, tmp_path, monkeypatch, step
 ):
     """At a checkpoint, and at the end; the curve shows that the loss was no number."""
-    unwatched = dataclasses.replace(short.monitor, judge="off")
+    unwatched = dataclasses.replace(short.monitor, rule="off")
     losses(monkeypatch, spikes({step: float("nan")}))
     with pytest.raises(DivergedError, match=r"weights must be finite, got .* after step"):
         train(dataclasses.replace(short, monitor=unwatched), encoded, tmp_path / "runs")

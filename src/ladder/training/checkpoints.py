@@ -100,6 +100,6 @@ def require_finite_weights(trainer: Trainer, pl_module: LightningModule) -> None
     ]
     if not trainer.strategy.reduce_boolean_decision(not spoilt, all=True):
         raise DivergedError(
-            f"weights must be finite, got {', '.join(spoilt[:3])} of {len(spoilt)} that aren't after "
-            f"step {trainer.global_step}; the last good checkpoint is kept, nothing else is saved"
+            f"weights must be finite, got {', '.join(spoilt[:3])} of {len(spoilt)} that aren't "
+            f"after step {trainer.global_step}; only the last good checkpoint is kept"
         )
