@@ -122,10 +122,14 @@ def test_a_skipped_step_is_as_if_it_had_not_been(tmp_path, factor, place):
     assert event["verdict"] == "skip"
 
 
-def test_without_the_monitor_that_fault_ruins_the_weights(tmp_path):
+def test_without_the_monitor_that_fault_ruins_the_weights_and_the_run_says_so(tmp_path):
     off = replace(SETTINGS, rule="off")
-    module, _, _ = fit(micros(20, {10: NAN}), tmp_path, off)
-    assert not all(value.isfinite().all() for value in module.parameters())
+    with pytest.raises(
+        DivergedError, match=r"weights must be finite, got net\.0\.weight, .* step 12"
+    ):
+        fit(micros(20, {10: NAN}), tmp_path, off)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 10
 
 
 def test_the_monitor_changes_nothing_where_nothing_is_wrong(tmp_path):
