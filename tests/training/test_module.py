@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ladder.config.load import Stage
 from ladder.data.training.datamodule import LadderData
+from ladder.models import rectified_flow
 from ladder.models.ladder import Ladder
 from ladder.training.module import LadderModule, rate, step_seed
 
@@ -40,6 +41,46 @@ def test_the_global_generator_plays_no_part(module, batch):
     state = torch.random.get_rng_state()
     assert torch.equal(module.training_step(batch, 0), first)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_every_noise_sample_meets_the_condition_of_its_own_latents(module, batch, monkeypatch):
+    """Whatever the order of the repetitions, latents and prompt of a row are of one sample."""
+    seen = []
+
+    def velocity(noisy, timesteps, conditions):
+        seen.append((noisy, timesteps, conditions))
+        return torch.zeros_like(noisy)
+
+    monkeypatch.setattr(module.ladder, "velocity", velocity)
+    monkeypatch.setattr(torch, "randn", lambda shape, **_: torch.zeros(shape))
+    module.training_step(batch, 0)
+    ((noisy, timesteps, conditions),) = seen
+    assert module.stage.noise_samples == 2
+    assert len(noisy) == 2 * len(batch.latents)
+    each = module.ladder.conditions(batch.prompts)
+    clean = noisy / (1 - timesteps / rectified_flow.TIMESTEPS)[:, None, None, None]
+    for latents, condition in zip(clean, conditions, strict=True):
+        (of,) = [
+            k for k, own in enumerate(batch.latents) if torch.allclose(own, latents, atol=1e-4)
+        ]
+        assert torch.equal(condition, each[of])
+
+
+def test_noise_on_the_queries_is_drawn_for_each_sample(short, batch, monkeypatch):
+    ladder = Ladder.from_foundations(short.model, short.foundations, seed=0)
+    module = LadderModule(ladder, short.stages.ti2i, short.flow, "ti2i", seed=0, query_noise=0.1)
+    given = []
+    rungs = ladder.understanding.rungs
+    monkeypatch.setattr(
+        ladder.understanding, "rungs",
+        lambda prompts, queries, taps: given.append(queries) or rungs(prompts, queries, taps),
+    )  # fmt: skip
+    module.training_step(batch, 0)
+    (queries,) = given
+    noise = queries - ladder.queries
+    assert noise.shape == (len(batch.latents), *ladder.queries.shape)
+    assert len({row.sum().item() for row in noise}) == len(batch.latents)
+    assert noise.std().item() == pytest.approx(0.1 * ladder.understanding.embedding_std, rel=0.2)
 
 
 def test_seeds_of_stages_ranks_steps_and_micro_steps_are_apart():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -122,10 +122,14 @@ def test_a_skipped_step_is_as_if_it_had_not_been(tmp_path, factor, place):
     assert event["verdict"] == "skip"
 
 
-def test_without_the_monitor_that_fault_ruins_the_weights(tmp_path):
+def test_without_the_monitor_that_fault_ruins_the_weights_and_the_run_says_so(tmp_path):
     off = replace(SETTINGS, rule="off")
-    module, _, _ = fit(micros(20, {10: NAN}), tmp_path, off)
-    assert not all(value.isfinite().all() for value in module.parameters())
+    with pytest.raises(
+        DivergedError, match=r"weights must be finite, got net\.0\.weight, .* step 12"
+    ):
+        fit(micros(20, {10: NAN}), tmp_path, off)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 10
 
 
 def test_the_monitor_changes_nothing_where_nothing_is_wrong(tmp_path):
@@ -181,6 +185,46 @@ def test_training_that_stays_bad_ends_with_an_error(tmp_path):
         fit(micros(40, dict.fromkeys(range(8, 40), NAN)), tmp_path)
     verdicts = [event["verdict"] for event in events(tmp_path)]
     assert verdicts == ["skip"] * 4 + ["go back"] + ["skip"] * 4 + ["stop"]
+
+
+@pytest.mark.parametrize("rule", ["ema", "robust"])
+@pytest.mark.parametrize("begin", [6, 9, 14])
+def test_a_finite_divergence_ends_with_an_error_and_keeps_the_good_checkpoint(
+    tmp_path, rule, begin
+):
+    """From some step on every loss counts -1e5 times: finite, and away from the minimum."""
+    config = replace(SETTINGS, rule=rule, threshold=8.0 if rule == "robust" else 25.0)
+    with pytest.raises(DivergedError, match=r"norm .* > "):
+        fit(micros(60, dict.fromkeys(range(begin, 60), -SPIKE)), tmp_path, config)
+    verdicts = [event["verdict"] for event in events(tmp_path)]
+    assert verdicts == ["skip"] * 4 + ["go back"] + ["skip"] * 4 + ["stop"]
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    good, _, _ = fit(micros(saved["global_step"]), tmp_path / "good")
+    assert_equal([*saved["state_dict"].values()], [*good.parameters()])
+
+
+def test_going_back_restores_the_baseline_of_the_checkpoint(tmp_path):
+    faults = dict.fromkeys(range(11, 16), NAN)
+    _, monitor, _ = fit(micros(16, faults), tmp_path)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    (kept,) = (state["state"] for name, state in saved["callbacks"].items() if "Monitor" in name)
+    assert asdict(monitor.state) == {**kept, "rejected": 0}
+    assert monitor.state.accepted == 10
+
+
+def test_a_checkpoint_without_a_baseline_does_not_make_the_monitor_forget(tmp_path):
+    """The fault begins after the warm-up, before the first checkpoint but that of step 0."""
+    module = Tiny()
+    checkpoints = Checkpoints(tmp_path / "last.ckpt", every=1000, config={})
+    monitor = GradientMonitor(SETTINGS, tmp_path / "events.jsonl", checkpoints.go_back)
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", devices=1, callbacks=[monitor, checkpoints], logger=False,
+        enable_model_summary=False, enable_progress_bar=False,
+    )  # fmt: skip
+    batches = micros(60, dict.fromkeys(range(8, 60), -SPIKE))
+    with pytest.raises(DivergedError):
+        trainer.fit(module, DataLoader(batches, batch_size=None), weights_only=True)
+    assert monitor.state.accepted == 8
 
 
 def test_events_are_strict_json_and_say_why(tmp_path):

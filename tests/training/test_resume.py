@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import multiprocessing
 import random
 import time
@@ -182,6 +183,24 @@ def test_a_stage_that_cannot_be_saved_ends_with_an_error(short, encoded, tmp_pat
     folder = tmp_path / "runs/ladder-0/ti2i"
     assert [event["verdict"] for event in events(folder)][-1] == "stop"
     assert not (folder / "ladder").exists()
+
+
+@pytest.mark.parametrize("step", [2, 9])
+def test_unwatched_weights_that_are_not_finite_are_never_saved(
+    short, encoded, tmp_path, monkeypatch, step
+):
+    """At a checkpoint, and at the end; the curve shows that the loss was no number."""
+    unwatched = dataclasses.replace(short.monitor, rule="off")
+    losses(monkeypatch, spikes({step: float("nan")}))
+    with pytest.raises(DivergedError, match=r"weights must be finite, got .* after step"):
+        train(dataclasses.replace(short, monitor=unwatched), encoded, tmp_path / "runs")
+    folder = tmp_path / "runs/ladder-0/ti2i"
+    assert not (folder / "ladder").exists()
+    saved = torch.load(folder / "last.ckpt", weights_only=True)
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+    assert math.isnan(dict(curve(folder, "loss"))[step])
+    summary = (folder / "dvclive/metrics.json").read_text()
+    assert json.loads(summary, parse_constant=pytest.fail)["loss"] == "nan"
 
 
 @pytest.mark.slow

@@ -140,11 +140,11 @@ class Ladder(ModelMixin):
         return self.mixture.taps
 
     def conditions(
-        self, prompts: Prompts, noise: Float[Tensor, "Q D"] | None = None
+        self, prompts: Prompts, noise: Float[Tensor, "B Q D"] | None = None
     ) -> Float[Tensor, "B NQ C"]:
         """What the generator attends to: for each prompt its N rungs of Q tokens in a row.
 
-        `noise` is added to the queries.
+        `noise` is added to the queries, another one for each prompt.
         """
         queries = self.queries if noise is None else self.queries + noise
         states = self.understanding.rungs(prompts, queries, self.taps)

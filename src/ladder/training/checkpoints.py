@@ -1,8 +1,8 @@
 """The one checkpoint of a running stage: to go on after an interruption, and to go back to.
 
 A file holds what Lightning restores (trained weights, moments, schedule, position, monitor) with
-the averaged weights and the configuration. It is written only after a step that was taken, so that
-the last one is always good, and is removed when the stage is finished.
+the averaged weights and the configuration. It is written only after a step that was taken and left
+finite weights, so that the last one is always good, and is removed when the stage is finished.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ladder.config.load import require_same
-from ladder.training.monitor import took_step
+from ladder.training.monitor import DivergedError, took_step
+from ladder.training.strategies.fsdp import whole
 
 CONFIG = "config"
 """Key of the configuration in a checkpoint."""
@@ -55,8 +56,10 @@ class Checkpoints(Checkpoint):
             part.replace(self.path)
         trainer.strategy.barrier()
 
-    def go_back(self, trainer: Trainer) -> None:
+    def go_back(self, trainer: Trainer) -> dict[str, Any]:
         """Restore weights, averages and moments; the position, and so the data, goes on.
+
+        Returns the checkpoint, from which callbacks take back what they kept in it.
 
         The optimizer's learning rates are the checkpoint's until the schedule sets them, which
         Lightning has it do after each step.
@@ -65,6 +68,7 @@ class Checkpoints(Checkpoint):
         trainer.lightning_module.on_load_checkpoint(checkpoint)
         trainer.strategy.load_model_state_dict(checkpoint)
         trainer.strategy.load_optimizer_state_dict(checkpoint)
+        return checkpoint
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = trainer.global_step
@@ -74,10 +78,28 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         step = trainer.global_step
         if step > self._seen and step % self.every == 0 and took_step(trainer.optimizers[0]):
+            require_finite_weights(trainer, pl_module)
             self.write(trainer)
         self._seen = step
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_finite_weights(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint[CONFIG] = self.config
+
+
+def require_finite_weights(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Raises DivergedError on all ranks where a weight that is trained isn't finite on one."""
+    spoilt = [
+        name
+        for name, value in pl_module.named_parameters()
+        if value.requires_grad and not whole(value.detach()).isfinite().all()
+    ]
+    if not trainer.strategy.reduce_boolean_decision(not spoilt, all=True):
+        raise DivergedError(
+            f"weights must be finite, got {', '.join(spoilt[:3])} of {len(spoilt)} that aren't "
+            f"after step {trainer.global_step}; only the last good checkpoint is kept"
+        )

@@ -6,6 +6,7 @@ interruption, so that a curve has each step once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +56,8 @@ class StepLogger(DVCLiveLogger):
         summary, steps = {}, [0]
         for curve in sorted(Path(self.experiment.plots_dir).glob("metrics/*.tsv")):
             step, value = curve.read_text().splitlines()[-1].split("\t")
-            summary[curve.stem] = float(value)
+            # JSON knows no NaN; as a word it shows in DVC's tables what the run ended with.
+            summary[curve.stem] = float(value) if math.isfinite(float(value)) else value
             steps.append(int(step))
         self.experiment.summary = summary | {"step": max(steps)}
         super().finalize(status)

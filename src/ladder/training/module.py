@@ -86,9 +86,9 @@ class LadderModule(LightningModule):
         queries = self.ladder.queries
         shaken = None
         if self.query_noise:
-            shaken = self.query_noise * torch.randn(queries.shape, generator=generator).to(
-                queries.device, queries.dtype
-            )
+            drawn = torch.randn(len(batch.latents), *queries.shape, generator=generator)
+            drawn = torch.randn(len(batch.latents), *queries.shape, generator=generator)
+            shaken = self.query_noise * drawn.to(queries)
         conditions = self.ladder.conditions(batch.prompts, shaken)
         conditions = conditions.repeat(self.stage.noise_samples, 1, 1)
         velocity = self.ladder.velocity(noisy, s * rectified_flow.TIMESTEPS, conditions)

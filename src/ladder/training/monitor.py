@@ -3,9 +3,9 @@
 It runs in `on_before_optimizer_step`, which Lightning calls once a step: after the last micro-batch
 and the reduction over ranks, before clipping. On a skip the gradients become None, so the optimizer
 leaves weights, moments and weight decay alone; the schedule and the data go on. When the patience
-ends, the last checkpoint's weights and moments come back and the data still goes on, so nothing bad
-is met twice; after too many of those the run stops. Other callbacks see by `took_step` what
-happened.
+ends, the last checkpoint comes back: its weights, its moments and the rule's own baseline. The data
+still goes on, so nothing bad is met twice. After too many of those the run stops, and its last good
+checkpoint stays. Other callbacks see by `took_step` what happened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class DivergedError(RuntimeError):
-    """Training goes bad again and again, from its last good checkpoint too."""
+    """Training goes bad again and again, or has left weights that aren't finite."""
 
 
 class GradientMonitor(Callback):
@@ -51,11 +51,13 @@ class GradientMonitor(Callback):
 
     `events` gets a line of JSON for each step that wasn't taken: step, loss, norm (null where not
     finite), verdict ("skip", "go back" or "stop"), reason, and the keys of the step's samples on
-    all ranks. `go_back` restores the last checkpoint. Raises DivergedError when the patience ends
-    for the (`config.rollbacks` + 1)th time.
+    all ranks. `go_back` restores the last checkpoint and returns it. Raises DivergedError when the
+    patience ends for the (`config.rollbacks` + 1)th time.
     """
 
-    def __init__(self, config: Monitor, events: Path, go_back: Callable[[Trainer], None]) -> None:
+    def __init__(
+        self, config: Monitor, events: Path, go_back: Callable[[Trainer], dict[str, Any]]
+    ) -> None:
         self.config = config
         self.events = events
         self.go_back = go_back
@@ -104,11 +106,10 @@ class GradientMonitor(Callback):
             self._respond(trainer, decision, loss, norm)
         measured = {"loss": loss, "norm": norm, "skipped": float(not decision.take)}
         measured["lr"] = optimizer.param_groups[0]["lr"]
-        finite = {name: value for name, value in measured.items() if math.isfinite(value)}
         # Lightning writes its rows after the checkpoint; a kill in between would lose them.
         for logger in trainer.loggers:
-            logger.log_metrics(finite, trainer.global_step)
-        pl_module.log_dict(finite, logger=False)
+            logger.log_metrics(measured, trainer.global_step)
+        pl_module.log_dict(measured, logger=False)
         self._losses, self._keys = [], []
 
     def state_dict(self) -> dict[str, Any]:
@@ -147,7 +148,10 @@ class GradientMonitor(Callback):
             )
         if answer == "go back":
             self.rollbacks += 1
-            self.go_back(trainer)
+            saved = State(**self.go_back(trainer)["callbacks"][self.state_key]["state"])
+            # A checkpoint of the first steps has no baseline yet, and would let anything pass.
+            if saved.accepted >= self.config.warmup:
+                self.state = replace(saved, rejected=0)
 
 
 def keep_before(step: int, record: Path) -> None:

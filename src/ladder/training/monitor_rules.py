@@ -40,7 +40,7 @@ class State:
     """What a rule remembers between steps; the default is a run's beginning."""
 
     accepted: int = 0
-    """Steps taken since the baseline was begun."""
+    """Steps taken, all of which the baseline has learned from."""
     rejected: int = 0
     """Skips in a row up to now."""
     loss: float | None = None
@@ -70,24 +70,23 @@ def check_step(loss: float, norm: float, state: State, config: Monitor) -> Decis
 
     `loss` is the mean over the step's micro-batches and ranks, `norm` the L2 norm of the whole
     gradient before clipping; both may be NaN or infinite. After `config.patience` skips in a row
-    ema and robust begin their baseline anew: one that refuses everything is no longer one.
+    the verdict is `exhausted`, and skips are counted from 0 again. The baseline is kept: a run
+    that has diverged would pass a baseline begun amid its own bad steps.
     """
     if config.rule == "off":
         return Decision(take=True, reason="", exhausted=False, state=state)
     if config.rule == "published":
-        learned = renewed = _averaged(loss, norm, state, config.decay)
+        learned = _averaged(loss, norm, state, config.decay)
         reason = _published_fault(loss, norm, learned, config.threshold)
     else:
         reason = _fault(loss, norm, state, config)
         learned = state if reason else _learned(loss, norm, state, config)
-        renewed = State()
     if not reason:
         learned = replace(learned, accepted=state.accepted + 1, rejected=0)
         return Decision(take=True, reason="", exhausted=False, state=learned)
-    if state.rejected + 1 < config.patience:
-        learned = replace(learned, rejected=state.rejected + 1)
-        return Decision(take=False, reason=reason, exhausted=False, state=learned)
-    return Decision(take=False, reason=reason, exhausted=True, state=replace(renewed, rejected=0))
+    exhausted = state.rejected + 1 >= config.patience
+    learned = replace(learned, rejected=0 if exhausted else state.rejected + 1)
+    return Decision(take=False, reason=reason, exhausted=exhausted, state=learned)
 
 
 def _averaged(loss: float, norm: float, state: State, decay: float) -> State:

@@ -124,10 +124,11 @@ class Understanding(nn.Module):
         return self.prompter.prepare(texts, images, LADDER)
 
     def rungs(
-        self, prompts: Prompts, queries: Float[Tensor, "Q D"], taps: Taps
+        self, prompts: Prompts, queries: Float[Tensor, "*B Q D"], taps: Taps
     ) -> Float[Tensor, "K B Q D"]:
         """The states of the queries after each prompt, at the K layers of `taps`.
 
+        `queries` are the same for every prompt, or have a first dimension of one set a prompt.
         Only `taps.highest` layers run. The gradient reaches the queries, an adapter and nothing
         else.
         """
@@ -136,7 +137,7 @@ class Understanding(nn.Module):
         with torch.no_grad():
             mask = self._read(prompts, running)
         first = prompts.position_ids.amax((0, 2))[:, None] + 1
-        positions = first + torch.arange(len(queries), device=first.device)
+        positions = first + torch.arange(queries.shape[-2], device=first.device)
         with acting(self.mllm):
             states = running.run(
                 Embedded(queries.to(self.mllm.dtype).expand(len(prompts), -1, -1)),
