@@ -4,7 +4,8 @@ An attribute's score is the share of its questions that were answered as expecte
 follows the published aggregation (https://github.com/A113N-W3I/TIIF-Bench): answers are compared
 in lower case as they stand, where a prompt has fewer answers than questions the rest is forgotten,
 and attributes are rounded to four digits before they are averaged, as is what comes out. `fixed`
-reads "Yes." as yes, counts a question without an answer as not met, and rounds nothing.
+reads "Yes." as yes, counts the questions that a list of answers is too short for as not met, and
+rounds nothing. An answer that failed (null in its place) is missing in both, never 0.
 """
 
 from __future__ import annotations
@@ -61,15 +62,19 @@ def fixed(records: Sequence[Record]) -> dict[str, list[float | None]]:
     return _summary(records, _all_questions, _plain, float)
 
 
-def yes_rate(records: Sequence[Record]) -> float:
-    """The share of answers that are yes. 98% of the expected ones are: publish it always."""
-    answers = [_plain(answer) for record in records for answer in record["answered"]]
-    return float(np.mean([answer == "yes" for answer in answers]))
+def yes_rate(records: Sequence[Record]) -> float | None:
+    """The share of answers that are yes; None without answers. 98% of the expected ones are:
+    publish it always."""
+    answers = [
+        _plain(said) for record in records for said in record["answered"] if said is not None
+    ]
+    return float(np.mean([answer == "yes" for answer in answers])) if answers else None
 
 
 def unanswered(records: Sequence[Record]) -> int:
     """Questions without an answer."""
-    return sum(max(len(r["expected"]) - len(r["answered"]), 0) for r in records)
+    given = (sum(said is not None for said in record["answered"]) for record in records)
+    return sum(max(len(r["expected"]) - n, 0) for r, n in zip(records, given, strict=True))
 
 
 def missing(records: Sequence[Record]) -> list[str]:
@@ -103,7 +108,8 @@ def _summary(
         summary[average] = [mean(names, length) for length in LENGTHS]
     columns = [[summary[group][side] for group in GROUPS] for side in range(len(LENGTHS))]
     known = [[score for score in column if score is not None] for column in columns]
-    summary[OVERALL] = [sum(column) / len(column) if column else None for column in known]
+    # NumPy's mean, as the official one: another order of adding decides ties differently.
+    summary[OVERALL] = [float(np.mean(column)) if column else None for column in known]
     return {
         group: [None if score is None else rounded(score) for score in pair]
         for group, pair in summary.items()
@@ -111,12 +117,14 @@ def _summary(
 
 
 def _answered_questions(record: Record) -> Iterable[tuple[str, str]]:
-    return zip(record["expected"], record["answered"], strict=False)
+    pairs = zip(record["expected"], record["answered"], strict=False)
+    return ((expected, said) for expected, said in pairs if said is not None)
 
 
 def _all_questions(record: Record) -> Iterable[tuple[str, str]]:
     rest = [""] * (len(record["expected"]) - len(record["answered"]))
-    return zip(record["expected"], [*record["answered"], *rest], strict=True)
+    pairs = zip(record["expected"], [*record["answered"], *rest], strict=True)
+    return ((expected, said) for expected, said in pairs if said is not None)
 
 
 def _rounded(score: float) -> float:

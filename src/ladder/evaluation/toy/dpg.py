@@ -131,15 +131,17 @@ def by_prompt(asked: Sequence[Dense], answers: Sequence[Sequence[Said]]) -> list
     return [one["dpg"] / 100 for one in found]
 
 
-def one_by_one(table: dpg.Table, said: Mapping[str, Sequence[Said]]) -> list[dict[str, Any]]:
+def one_by_one(
+    table: dpg.QuestionTable, said: Mapping[str, Sequence[Said]]
+) -> list[dict[str, Any]]:
     """What the scorer finds for each prompt by itself."""
     return [
-        dpg.fixed(dpg.Table({item: questions}, item, table.readable), {item: said[item]})
+        dpg.fixed(dpg.QuestionTable({item: questions}, item, table.readable), {item: said[item]})
         for item, questions in table.prompts.items()
     ]
 
 
-def table_of(asked: Sequence[Dense]) -> dpg.Table:
+def table_of(asked: Sequence[Dense]) -> dpg.QuestionTable:
     return dpg.read_questions(row for one in asked for row in one.rows)
 
 
