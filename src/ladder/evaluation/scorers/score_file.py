@@ -56,7 +56,7 @@ RESAMPLES, SEED = 2000, 0
 """Of the interval of an overall score."""
 JUDGE = ("judge", "judge_version", "temperature", "prompt_hash", "settings_hash")
 """What the answers of one score have in common."""
-SAID = ("judge", "judge_version", "prompt_hash", "settings", "model")
+SAID = ("judge", "judge_version", "prompt_hash", "settings", "model", "pictures_by")
 """What a score repeats of its observations."""
 
 
@@ -196,6 +196,11 @@ def of_tiif(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
             "official": tiif.official(records), "fixed": tiif.fixed(records),
             "yes_rate": tiif.yes_rate(records),
         }  # fmt: skip
+        overall = {
+            length: tiif.overall_interval(records, length, RESAMPLES, SEED)
+            for length in tiif.LENGTHS
+        }
+        scores["overall"] = {name: asdict(one) for name, one in overall.items() if one}
         runs.append(scores | ({"items": records} if per_item else {}))
     return {"runs": runs, "missing": lacking, "failures": dict(failures)}
 

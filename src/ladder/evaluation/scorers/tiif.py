@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ladder.evaluation.confidence import CONFIDENCE, Interval
+
 LENGTHS = ("short", "long")
 THINKING = ("numeracy", "comparison", "differentiation", "negation")
 GROUPS = {
@@ -69,6 +71,35 @@ def yes_rate(records: Sequence[Record]) -> float | None:
         _plain(said) for record in records for said in record["answered"] if said is not None
     ]
     return float(np.mean([answer == "yes" for answer in answers])) if answers else None
+
+
+def overall_interval(
+    records: Sequence[Record], length: str, resamples: int, seed: int
+) -> Interval | None:
+    """The overall score of a length without faults, with its interval over prompts, which are drawn
+    attribute by attribute; None without an answer."""
+    rng = np.random.default_rng(seed)
+    attributes: dict[str, list[tuple[int, int]]] = {}
+    for record in (one for one in records if one["length"] == length):
+        right = [_plain(said) == _plain(expected) for expected, said in _all_questions(record)]
+        if right:
+            attributes.setdefault(record["attribute"], []).append((sum(right), len(right)))
+    drawn, means = {}, {}
+    for name, counts in attributes.items():
+        right, asked = np.array(counts).T
+        places = rng.integers(len(counts), size=(resamples, len(counts)))
+        drawn[name] = right[places].sum(1) / asked[places].sum(1)
+        means[name] = right.sum() / asked.sum()
+    groups = [[name for name in names if name in means] for names in GROUPS.values()]
+    groups = [names for names in groups if names]
+    if not groups:
+        return None
+    mean = float(np.mean([np.mean([means[name] for name in names]) for names in groups]))
+    spread = np.mean([np.mean([drawn[name] for name in names], axis=0) for names in groups], axis=0)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (float(value) for value in np.quantile(spread, (tail, 1 - tail)))
+    number = sum(len(counts) for counts in attributes.values())
+    return Interval(mean, min(low, mean), max(high, mean), number)
 
 
 def unanswered(records: Sequence[Record]) -> int:

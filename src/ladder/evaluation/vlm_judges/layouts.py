@@ -119,7 +119,7 @@ def tiif(images: Path, questions: Path, model: str) -> Layout:
     """
     files = sorted(questions.glob("*.jsonl")) if questions.is_dir() else [questions]
     rows: dict[str, list[dict[str, Any]]] = {}
-    for path, row in ((path, row) for path in files for row in read_json_lines(path)):
+    for path, row in [(file, row) for file in files for row in read_json_lines(file)]:
         missing = {"type", "yn_question_list", "yn_answer_list"} - {*row}
         if missing:
             needed = ", ".join(sorted(missing))
@@ -148,8 +148,8 @@ def write_tiif(answered: Answered, about: dict[str, Any]) -> str:
     for item, answers in answered:
         said = [None if one.failed else yes_or_no(one.text) for one in answers]
         records.append(dict(item.about) | {"answered": said or [None] * len(item.questions)})
-    model = records[0]["model"] if records else None
-    return dumps(about | {"model": model, "records": records}) + "\n"
+    model = {"model": records[0]["model"]} if records else {}
+    return dumps(about | model | {"records": records}) + "\n"
 
 
 def imgedit(images: Path, questions: Path, prompts: Path, originals: Path) -> Layout:

@@ -24,20 +24,24 @@ from ladder.models.reference import Reference
 
 LONGEST = 16
 """Tokens of an answer; yes and no have one."""
+YES_OR_NO = "{question} Answer yes or no."
 BATCH = 16
 QWEN, BLIP = "Qwen/Qwen2.5-VL-7B-Instruct", "Salesforce/blip-vqa-capfilt-large"
 """What is used unless another folder or id is named."""
 
 
 class QwenJudge:
-    """Qwen2.5-VL, told to answer yes or no; its most likely answer is taken."""
+    """Qwen2.5-VL, told to answer yes or no unless a benchmark has another prompt; its most likely
+    answer is taken."""
 
     name = "qwen2.5-vl"
     temperature = 0.0
-    prompt = "{question} Answer yes or no."
-    settings: Mapping[str, Any] = {"max_tokens": LONGEST}
 
-    def __init__(self, source: str | Path = QWEN) -> None:
+    def __init__(
+        self, source: str | Path = QWEN, prompt: str = YES_OR_NO, longest: int = LONGEST
+    ) -> None:
+        self.prompt, self.longest = prompt, longest
+        self.settings = {"max_tokens": longest}
         device = best_device()
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         self.understanding = Understanding.from_pretrained(str(source), dtype).to(device)
@@ -49,8 +53,8 @@ class QwenJudge:
         for first in range(0, len(questions), BATCH):
             part = questions[first : first + BATCH]
             pictures = [only_picture(question) for question in part]
-            texts = [self.prompt.format(question=question.text.strip()) for question in part]
-            found += self.understanding.ask_all(pictures, texts, LONGEST)
+            texts = [self.prompt.replace("{question}", q.text.strip()) for q in part]
+            found += self.understanding.ask_all(pictures, texts, self.longest)
         return [Answer(text) for text in found]
 
 
@@ -84,7 +88,7 @@ class BlipJudge:
 
     def _generate(self, questions: Sequence[JudgeQuestion]) -> torch.Tensor:
         pictures = [only_picture(question) for question in questions]
-        texts = [self.prompt.format(question=question.text.strip()) for question in questions]
+        texts = [self.prompt.replace("{question}", q.text.strip()) for q in questions]
         words: BatchEncoding = self.tokenizer(texts, padding=True, return_tensors="pt")
         pixels = self.images(pictures, return_tensors="pt")["pixel_values"]
         return self.model.generate(

@@ -19,7 +19,14 @@ import xxhash
 from tqdm import tqdm
 
 from ladder.evaluation.json_files import dumps, lines_of, write_text
-from ladder.evaluation.vlm_judges import Answer, Judge, JudgeQuestion, held_to_rule, identity
+from ladder.evaluation.vlm_judges import (
+    FAILURES,
+    Answer,
+    Judge,
+    JudgeQuestion,
+    held_to_rule,
+    identity,
+)
 from ladder.evaluation.vlm_judges.layouts import Item, Layout
 
 TOGETHER = 128
@@ -46,12 +53,17 @@ def check(layout: Layout, partial: bool) -> list[Item]:
 
 
 def observe(
-    layout: Layout, judge: Judge, output: Path, partial: bool = False, retry: bool = False
+    layout: Layout,
+    judge: Judge,
+    output: Path,
+    partial: bool = False,
+    retry: bool = False,
+    model: str | None = None,
 ) -> dict[str, int]:
     """Ask about all items and write `output`.
 
-    `retry` asks those questions again that failed before. Returns how many items were asked, stored
-    and missing, and how many answers failed, by kind.
+    `retry` asks those questions again that failed before; `model` is who drew, if it is known.
+    Returns how many items were asked, stored and missing, and how many answers failed, by kind.
 
     Raises ValueError as `check` does, and for stored rows by another judge; ConnectionError where
     the judge answers nothing at all. What was answered until then is kept.
@@ -71,7 +83,8 @@ def observe(
             stop_if_out_of_reach(rows.values(), found)
     answered = kept_to_one_version(there, rows)
     seen = [(item, answered.get(item.key, [])) for item in layout.items]
-    write_text(output, layout.write(seen, about(layout, judge, answered)))
+    said = about(layout, judge, answered) | ({"model": model} if model else {})
+    write_text(output, layout.write(seen, said))
     done = {"asked": len(new), "stored": len(there) - len(new)}
     return done | {"missing": len(layout.items) - len(there)} | failures_of(answered.values())
 
@@ -163,7 +176,8 @@ def kept_to_one_version(items: Sequence[Item], rows: Mapping[str, Row]) -> dict[
 
 def failures_of(answered: Iterable[Sequence[Answer]]) -> dict[str, int]:
     """How many answers failed, by kind."""
-    return dict(Counter(one.status for group in answered for one in group if one.failed))
+    counts = Counter(one.status for group in answered for one in group)
+    return {kind: counts[kind] for kind in FAILURES if counts[kind]}
 
 
 def fingerprint(item: Item) -> str:

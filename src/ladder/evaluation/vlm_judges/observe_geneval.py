@@ -34,9 +34,16 @@ class Detector(Witness, Protocol):
 
 
 def observe_geneval(
-    images: Path, prompts: Path, detector: Detector, output: Path, partial: bool = False
+    images: Path,
+    prompts: Path,
+    detector: Detector,
+    output: Path,
+    partial: bool = False,
+    model: str | None = None,
 ) -> dict[str, int]:
     """Look at all pictures and write `output`; returns how many were seen, stored and missing.
+
+    `model` is who drew, if it is known.
 
     Raises ValueError where a folder lacks pictures, unless `partial`, or holds another prompt, and
     for a class that the detector doesn't know.
@@ -62,6 +69,7 @@ def observe_geneval(
             found = detector.observe(read_picture(path), colored)
             row = {"prompt_index": index, "detections": found, "picture": fingerprint(path)}
             row |= {"benchmark": "geneval-hf", "partial": len(whole) < len(rows)}
+            row |= {"model": model} if model else {}
             file.write(dumps(row | identity(detector)) + "\n")
             file.flush()
     return {"seen": len(new), "stored": len(there) - len(new),

@@ -259,7 +259,9 @@ class WholeAnswers(httpx.HTTPTransport):
                     raise httpx.RemoteProtocolError(f"more than {LARGEST} bytes", request=request)
         finally:
             response.close()
-        whole = httpx.Response(response.status_code, headers=response.headers, content=content)
+        whole = httpx.Response(
+            response.status_code, headers=response.headers, content=bytes(content)
+        )
         if whole.status_code == 200 and not is_json_object(whole.content):
             start = whole.text[:100].strip()
             raise httpx.RemoteProtocolError(f"no JSON object: {start!r}", request=request)
