@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib.util
 import re
@@ -11,18 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from ladder.cli.main import build_parser
+from ladder.cli.main import app
 from ladder.config.load import load
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-VERBS = next(
-    action.choices
-    for action in build_parser()._actions
-    if isinstance(action, argparse._SubParsersAction)
-)
+LADDER = typer.main.get_command(app)
+VERBS = LADDER.commands
 MADE = ("data/", "runs/", "site/", "experiments/report", "experiments/sweeps", ".venv",
         "report.json", "figures/")  # fmt: skip
 """What is there only after something was run; the last two are in data/curated."""
@@ -61,13 +58,18 @@ def spans() -> list[tuple[str, str]]:
 
 def check_ladder(words: list[str]) -> None:
     """The command line takes the words, and the configuration takes the settings among them."""
-    options, settings = build_parser().parse_known_args(words)
+    options: dict[str, object] = {}
+    command, words = LADDER, list(words)
+    while hasattr(command, "commands"):
+        name, *words = [word for word in words if word != "--traceback"]
+        if name in ("--version", "--help"):
+            return
+        command = command.commands[name]
+    options = command.make_context(name, words).params
     if "profile" in options:
-        load(options.profile, options.arm, settings, root=ROOT)
-    else:
-        assert settings == []
-    for path in (getattr(options, name, None) for name in ("notebook",)):
-        assert path is None or (ROOT / path).is_file(), path
+        load(options["profile"], options["arm"], options["settings"] or (), root=ROOT)
+    if notebook := options.get("notebook"):
+        assert (ROOT / notebook).is_file(), notebook
 
 
 @pytest.mark.parametrize(("document", "command"), commands())

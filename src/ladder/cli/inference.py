@@ -105,14 +105,14 @@ def ask(
 ) -> None:
     """Answer a question about a picture, by the MLLM's own weights: no adapter acts."""
     from ladder.data.images import read_picture
-    from ladder.inference import open
+    from ladder.inference.open import open_ladder
 
     if len(question) > 1:
         command = f"ladder ask {shlex.quote(str(image))} {quoted(' '.join(question))}"
         raise ValueError(f"a question is one text, in quotes: {command}")
     picture = read_picture(image)
     questions = texts(question)
-    pipeline = open.open_ladder(model)
+    pipeline = open_ladder(model)
     require_short(pipeline, questions)
     for one in questions:
         if as_json:
@@ -187,9 +187,9 @@ def draw(
     """
     import torch
 
-    from ladder.inference import open
+    from ladder.inference.open import open_ladder
 
-    pipeline = open.open_ladder(model)
+    pipeline = open_ladder(model)
     named = {"num_inference_steps": steps, "guidance_scale": guidance}
     defaults = inspect.signature(type(pipeline).__call__).parameters
     settings = {

@@ -7,6 +7,7 @@ The verbs are in the other modules of this folder. Each imports what it needs wh
 from __future__ import annotations
 
 import logging
+import reprlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if interrupted(error):
             code = 130
         elif isinstance(error, typer.TyperException):
-            print(f"{name}: {one_line(error)}; see `{name} --help`", file=sys.stderr)
+            print(f"{name}: {one_line(error)}; `{name} --help` explains it", file=sys.stderr)
             return 2
         elif "--traceback" in words[: words.index(verb)] or not expected(error):
             raise
@@ -74,7 +75,7 @@ def interrupted(error: BaseException | None) -> bool:
 def one_line(error: Exception) -> str:
     """What an error says, without line breaks and other control characters; a missing file by its
     name, and with the verb that writes it."""
-    said = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+    said = complaint(error) if isinstance(error, typer.TyperException) else str(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
         said = f"{error.filename}: {error.strerror}"
     if isinstance(error, FileNotFoundError):
@@ -85,6 +86,18 @@ def one_line(error: Exception) -> str:
     if len(said) > LONGEST:
         said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in said)
+
+
+def complaint(error: typer.TyperException) -> str:
+    """What the parser says of a word, which it may not name itself."""
+    from pydantic import ValidationError
+
+    said = error.format_message().rstrip(".")
+    if not isinstance(error.__cause__, ValidationError):
+        return said
+    rule, marker, named = said.partition("Value error, ")
+    word = reprlib.repr(error.__cause__.errors()[0]["input"])
+    return rule + named if marker else f"{said}, got {word}"
 
 
 def show_version(asked: bool) -> None:

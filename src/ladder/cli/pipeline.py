@@ -43,7 +43,7 @@ def curate(
 
 
 @app.command(rich_help_panel=PIPELINE)
-def foundations(
+def pretrain(
     ctx: typer.Context,
     part: Literal["autoencoder", "mllm_base", "mllm", "generator_base", "generator"],
     settings: Settings = None,
