@@ -162,12 +162,14 @@ def draw(
     from ladder.evaluation import draw_benchmark as drawing
     from ladder.evaluation.published import drawings
     from ladder.inference.open import open_ladder
+    from ladder.inference.shipped import shipped_ladder
     from ladder.models.reference import content_hash
 
     wanted = [one for one in drawings(files) if limit is None or one.item < limit]
     part = drawing.Shard.of(shard)
-    pipeline = drawing.to_best_device(open_ladder(model))
-    ladder = content_hash(Path(pipeline.config._name_or_path) / "ladder")
+    folder = model or shipped_ladder()
+    pipeline = drawing.to_best_device(open_ladder(folder))
+    ladder = content_hash(folder / "ladder")
     done = drawing.draw_benchmark(pipeline, ladder, wanted, out, settings, part, batch)
     print(f"{out}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))
 

@@ -100,7 +100,7 @@ def complaint(error: typer.TyperException) -> str:
     return rule + named if marker else f"{said}, got {word}"
 
 
-def show_version(asked: bool) -> None:
+def show_version(asked: bool | None) -> None:
     """Print the version and end."""
     if asked:
         print(f"ladder {__version__}")
@@ -113,7 +113,7 @@ def options(
         bool, typer.Option("--traceback", help="Show where in the code an error came from.")
     ] = False,
     version: Annotated[
-        bool,
+        bool | None,
         typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:

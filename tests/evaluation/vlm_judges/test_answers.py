@@ -104,8 +104,10 @@ def test_the_oracle_says_what_it_cannot_answer():
     blank = JudgePicture(Image.fromarray(np.full((96, 96, 3), (176, 188, 202), np.uint8)))
     said = texts(
         Oracle(),
-        [JudgeQuestion((blank,), text) for text in ("where is the star?", "how many shapes are there?",
-                                               "what is at the top?", "is there a red star?")]
+        [JudgeQuestion((blank,), text) for text in (
+            "where is the star?", "how many shapes are there?", "what is at the top?",
+            "is there a red star?",
+        )]
     )  # fmt: skip
     assert said == ["unclear", "zero", "nothing", "no"]
     with pytest.raises(ValueError, match="toy world's questions only, got 'who is it"):
@@ -257,8 +259,8 @@ def test_settings_of_a_judge_are_checked(changes: dict, rule: str, tmp_path: Pat
 
 
 def test_pictures_are_sent_in_a_known_form():
-    for named in ({"format": "gif"}, {"quality": 0}, {"longest": 0}):
-        with pytest.raises(ValueError, match="got (gif|0)"):
+    for named in ({"quality": 0}, {"longest": 0}):
+        with pytest.raises(ValueError, match="got 0"):
             PictureEncoding(**named)
 
 

@@ -34,7 +34,10 @@ LOGICAL = "logical_reasoning"
 CATEGORIES = ("temporal_reasoning", "causal_reasoning", "spatial_reasoning", LOGICAL)
 HIGHEST = 5
 FINAL = re.compile(r"\*?\*?Final Scores?\*?\*?:?\s*([\d*\s,\n]*)", re.IGNORECASE)
-ONE = re.compile(r"final\s+score\W*?(\d+)(?:\s*/\s*(\d+))?(?![\d.]*\d)", re.IGNORECASE)
+ONE = re.compile(
+    r"final\s+score\W*?(\d+)(?:\s*/\s*(\d+))?(?![\d.]*\d|\s*[,\N{EN DASH}-]\s*\d)",
+    re.IGNORECASE,
+)
 Marks = Mapping[str, float]
 """reasoning, consistency and plausibility, those that were asked."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -28,16 +28,16 @@ class JudgePicture:
     like: Path | None = None
     """The file whose size it takes."""
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """A hash of what is seen, for which nothing is decoded."""
         if isinstance(self.source, Path):
-            total = xxhash.xxh3_128(self.source.read_bytes())
+            state = self.source.stat()
+            name = file_hash(self.source, state.st_size, state.st_mtime_ns)
         else:
-            total = xxhash.xxh3_128(self.source.convert("RGB").tobytes())
-            total.update(f"{self.source.size}".encode())
-        size = Image.open(self.like).size if self.like else None
-        return f"{total.hexdigest()}-{self.quarter}-{size}"
+            name = f"{xxhash.xxh3_128_hexdigest(self.source.tobytes())}-{self.source.size}"
+        size = self.size if self.like else None
+        return f"{name}-{self.quarter}-{size}"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,6 +59,12 @@ class JudgePicture:
         if self.like and picture.size != self.size:
             picture = picture.resize(self.size)
         return picture
+
+
+@lru_cache(maxsize=4096)
+def file_hash(path: Path, size: int, changed: int) -> str:
+    """A hash of a file's bytes, read once as long as its size and time stay."""
+    return xxhash.xxh3_128_hexdigest(path.read_bytes())
 
 
 def quarters(file: Path) -> list[JudgePicture]:
@@ -86,8 +92,6 @@ class PictureEncoding:
     """Pixels of the longer side; larger pictures are made smaller."""
 
     def __post_init__(self) -> None:
-        if self.format not in ("jpeg", "png"):
-            raise ValueError(f"pictures are sent as jpeg or png, got {self.format}")
         if not 1 <= self.quality <= 100:
             raise ValueError(f"the quality of JPEG is from 1 to 100, got {self.quality}")
         if self.longest < 1:
