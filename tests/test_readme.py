@@ -24,7 +24,7 @@ TASKS = ("single_object", "two_object", "counting", "colors", "position", "color
 LADDER = {
     "GenEval-toy, overall": ("geneval_toy", "overall"),
     **{f"&nbsp;&nbsp;{task}": ("geneval_toy", task) for task in TASKS},
-    "prompts that need thought": ("thought", "overall"),
+    "prompts that need thought": ("reasoning", "overall"),
     "edits: followed": ("edit", "followed"),
     "edits: kept": ("edit", "kept"),
     "edits: exact": ("edit", "exact"),

@@ -15,6 +15,7 @@ from ladder.cli.options import (
     Profile,
     Settings,
     configuration,
+    enter_repository,
     finite,
 )
 
@@ -25,7 +26,6 @@ Notebook = Annotated[Path, typer.Argument(metavar="NOTEBOOK")]
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def cell(
-    ctx: typer.Context,
     part: Literal["train", "evaluate"],
     settings: Settings = None,
     profile: Profile = None,
@@ -34,7 +34,7 @@ def cell(
     """Train or evaluate one arm with one seed, as a cell of the study that a profile describes."""
     if profile is None:
         raise ValueError("a cell needs --profile: ablation, or full for the main job's length")
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     if part == "train":
         from ladder.experiments.train_cell import train_cell
 
@@ -46,11 +46,9 @@ def cell(
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
-def power(
-    ctx: typer.Context, settings: Settings = None, profile: Profile = None, arm: Arm = None
-) -> None:
+def power(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Say which differences the ablations could find, before they are run."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.experiments import power
     from ladder.experiments.study import Study
 
@@ -68,6 +66,7 @@ def report() -> None:
     from ladder.experiments.report import page
     from ladder.experiments.study import Study
 
+    enter_repository()
     print(page.report(Study.read()))
 
 
@@ -85,9 +84,7 @@ def execute(notebook: Notebook) -> None:
 def compare(
     arm: Annotated[str, typer.Argument()],
     control: Annotated[str, typer.Argument()],
-    seeds: Annotated[
-        list[int], typer.Option("--seeds", metavar="SEED", help="Again for another seed.")
-    ] = [0, 1],  # noqa: B006 (typer copies it)
+    seeds: Annotated[str, typer.Option(help="With commas between them.")] = "0,1",
     study: Annotated[
         Literal["ablation", "full"] | None,
         typer.Option(help="Take the cells of this profile, not runs of the main job."),
@@ -97,7 +94,24 @@ def compare(
     from ladder.experiments import compare
     from ladder.experiments.runs import RESULTS
 
-    print(compare.compare(arm, control, seeds, RESULTS / (study or "")))
+    enter_repository()
+    numbers = [int(seed) for seed in seeds.split(",")]
+    print(compare.compare(arm, control, numbers, RESULTS / (study or "")))
+
+
+@app.command(rich_help_panel=EXPERIMENTS)
+def reproduced(
+    name: Annotated[str, typer.Argument(help="Of the run: ARM-SEED.")] = "ladder-0",
+    against: Annotated[str, typer.Option(metavar="REVISION")] = "HEAD",
+) -> None:
+    """Say whether an evaluated run is the committed one again; exit code 1 if it isn't."""
+    from ladder.experiments import reproduced
+
+    enter_repository()
+    found = reproduced.reproduced(name, against)
+    print(found)
+    if found.reasons:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
@@ -144,7 +158,6 @@ def watch(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def plan(
-    ctx: typer.Context,
     settings: Settings = None,
     profile: Profile = None,
     arm: Arm = None,
@@ -159,7 +172,7 @@ def plan(
     ] = 0.4,
 ) -> None:
     """Say what a training needs (memory, FLOP, hours), before anything is downloaded."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.profiling import plan
 
     print("\n".join(plan.plan(config, caption, devices, memory, speed, use)))

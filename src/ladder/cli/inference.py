@@ -105,14 +105,13 @@ def ask(
 ) -> None:
     """Answer a question about a picture, by the MLLM's own weights: no adapter acts."""
     from ladder.data.images import read_picture
-    from ladder.inference.open import open_ladder
 
     if len(question) > 1:
         command = f"ladder ask {shlex.quote(str(image))} {quoted(' '.join(question))}"
         raise ValueError(f"a question is one text, in quotes: {command}")
     picture = read_picture(image)
     questions = texts(question)
-    pipeline = open_ladder(model)
+    pipeline = opened(model)
     require_short(pipeline, questions)
     for one in questions:
         if as_json:
@@ -150,6 +149,16 @@ def playground(
 # ---- what the verbs have in common ----
 
 
+def opened(model: Path | None) -> LadderPipeline:
+    """The ladder in a folder, or the shipped one, which is looked for before imports take time."""
+    from ladder.inference.shipped import shipped_ladder
+
+    folder = model or shipped_ladder()
+    from ladder.inference.open import open_ladder
+
+    return open_ladder(folder)
+
+
 def require_quoted_instruction(images: Sequence[Path], instruction: str) -> None:
     """Refuse an instruction without its quotes: words that were taken for pictures.
 
@@ -185,11 +194,9 @@ def draw(
 
     The sources are those of each prompt.
     """
+    pipeline = opened(model)
     import torch
 
-    from ladder.inference.open import open_ladder
-
-    pipeline = open_ladder(model)
     named = {"num_inference_steps": steps, "guidance_scale": guidance}
     defaults = inspect.signature(type(pipeline).__call__).parameters
     settings = {

@@ -6,10 +6,12 @@ The verbs are in the other modules of this folder. Each imports what it needs wh
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import reprlib
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,14 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((word for word in words if not word.startswith("-")), "")
     name = f"ladder {verb}" if verb in command.commands else "ladder"
     try:
-        code = command.main(words, "ladder", standalone_mode=False) or 0
+        with contextlib.chdir("."):  # a stage goes to the root of the repository: come back
+            code = command.main(words, "ladder", standalone_mode=False) or 0
     except BaseException as error:
         if interrupted(error):
             code = 130
         elif isinstance(error, typer.TyperException):
             print(f"{name}: {one_line(error)}; `{name} --help` explains it", file=sys.stderr)
             return 2
-        elif "--traceback" in words[: words.index(verb)] or not expected(error):
+        elif "--traceback" in takewhile(verb.__ne__, words) or not expected(error):
             raise
         else:
             print(f"{name}: {one_line(error)}", file=sys.stderr)
@@ -100,11 +103,12 @@ def complaint(error: typer.TyperException) -> str:
     return rule + named if marker else f"{said}, got {word}"
 
 
-def show_version(asked: bool | None) -> None:
-    """Print the version and end."""
+def show_version(asked: bool) -> bool:
+    """Print the version and end, where it is asked for."""
     if asked:
         print(f"ladder {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -113,7 +117,7 @@ def options(
         bool, typer.Option("--traceback", help="Show where in the code an error came from.")
     ] = False,
     version: Annotated[
-        bool | None,
+        bool,
         typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:

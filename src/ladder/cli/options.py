@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -78,9 +77,17 @@ Model = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
-def configuration(
-    ctx: typer.Context, profile: str | None, arm: str | None, settings: list[str] | None
-) -> Config:
+def enter_repository() -> Path:
+    """Go to the root of the repository that the user is in; `main` goes back after the verb.
+
+    Raises FileNotFoundError outside of a repository.
+    """
+    root = enclosing_repository()
+    os.chdir(root)
+    return root
+
+
+def configuration(profile: str | None, arm: str | None, settings: list[str] | None) -> Config:
     """The configuration that a command line asks for, at work in the repository.
 
     The rest of the verb runs in the root of the repository, wherever the user stands, on as many
@@ -89,8 +96,7 @@ def configuration(
     """
     from ladder.config.load import load
 
-    root = enclosing_repository()
-    ctx.with_resource(contextlib.chdir(root))
+    root = enter_repository()
     config = load(profile, arm, settings or ())
     say_stage(root)
 

@@ -21,22 +21,18 @@ WRITERS = {RAW: "world", CURATED: "curate", ENCODED: "encode"}
 
 
 @app.command(rich_help_panel=PIPELINE)
-def world(
-    ctx: typer.Context, settings: Settings = None, profile: Profile = None, arm: Arm = None
-) -> None:
+def world(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Draw the toy world's raw shards into data/raw."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.world import shards
 
     shards.write(config.world, RAW)
 
 
 @app.command(rich_help_panel=PIPELINE)
-def curate(
-    ctx: typer.Context, settings: Settings = None, profile: Profile = None, arm: Arm = None
-) -> None:
+def curate(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Check, sort out and split the raw shards into data/curated."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.data.curation import curate
 
     curate.curate(RAW, CURATED, config.curation)
@@ -44,14 +40,13 @@ def curate(
 
 @app.command(rich_help_panel=PIPELINE)
 def pretrain(
-    ctx: typer.Context,
     part: Literal["autoencoder", "mllm_base", "mllm", "generator_base", "generator"],
     settings: Settings = None,
     profile: Profile = None,
     arm: Arm = None,
 ) -> None:
     """Train one of the pretrained parts on the toy world, each after those that it needs."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     if part == "autoencoder":
         from ladder.pretraining import autoencoder as model
     elif part == "mllm_base":
@@ -66,22 +61,18 @@ def pretrain(
 
 
 @app.command(rich_help_panel=PIPELINE)
-def examine(
-    ctx: typer.Context, settings: Settings = None, profile: Profile = None, arm: Arm = None
-) -> None:
+def examine(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Score the pretrained parts into experiments/results/foundations.json."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.evaluation.toy import foundations
 
     foundations.examine(config)
 
 
 @app.command(rich_help_panel=PIPELINE)
-def encode(
-    ctx: typer.Context, settings: Settings = None, profile: Profile = None, arm: Arm = None
-) -> None:
+def encode(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Encode the curated pictures once into latents, in data/encoded."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.data.training import encode
     from ladder.models.generator.autoencoder import load_autoencoder
 
@@ -90,7 +81,6 @@ def encode(
 
 @app.command(rich_help_panel=PIPELINE)
 def train(
-    ctx: typer.Context,
     stage: Literal["t2i", "ti2i", "finetune"],
     settings: Settings = None,
     profile: Profile = None,
@@ -102,18 +92,16 @@ def train(
 ) -> None:
     """Train one stage of the ladder, in runs/ARM-SEED/STAGE."""
     export = export and export.absolute()
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.training.stages import run_stage
 
     run_stage(config, stage, ENCODED, export=export)
 
 
 @app.command(rich_help_panel=PIPELINE)
-def evaluate(
-    ctx: typer.Context, settings: Settings = None, profile: Profile = None, arm: Arm = None
-) -> None:
+def evaluate(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Score a trained ladder into experiments/results/ARM-SEED.json."""
-    config = configuration(ctx, profile, arm, settings)
+    config = configuration(profile, arm, settings)
     from ladder.evaluation import run
 
     run.evaluate(config)

@@ -45,7 +45,7 @@ def lines(path: Path) -> list[str]:
         text = sys.stdin.read() if name == "stdin" else path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{name}: must be text in UTF-8, {error.reason} at byte {error.start}"
+            f"{name}: must be text in UTF-8, got {error.reason} at byte {error.start}"
         ) from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+
+import pooch
 
 from ladder.evaluation.download.suites import PromptSet
 from ladder.evaluation.json_files import dumps, lines_of, read_text, write_text
@@ -60,31 +58,27 @@ def fetch_file(url: str, path: Path, expected: str) -> str:
             rule = f"{path} must have {expected}, got {found}"
             raise ValueError(f"{rule}: move it away and fetch it again")
         return f"{path}: already there, its hash is right"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    part = Path(name)
+    pooch.get_logger().setLevel("WARNING")
+    by_pooch = expected.startswith("sha256:")
     try:
-        with os.fdopen(handle, "wb") as target:
-            download(url, target, path, expected)
-        if (found := hash_of(part, expected)) != expected:
-            raise ValueError(f"{url} must have {expected}, got {found}: not kept")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return f"{path}: fetched, {path.stat().st_size} bytes"
-
-
-def download(url: str, target: BinaryIO, path: Path, expected: str) -> None:
-    """Write what is at `url` into the open file `target`."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            while chunk := answer.read(CHUNK):
-                target.write(chunk)
-    except (OSError, HTTPException) as error:
+        pooch.retrieve(
+            url,
+            known_hash=expected if by_pooch else None,
+            fname=path.name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+        )
+    except ValueError as error:
+        raise ValueError(f"{url} isn't what is pinned and is not kept: {error}") from error
+    except OSError as error:
         raise ConnectionError(
             f"can't fetch {url} ({error}): place that file at {path}, with {expected}, "
             "and run this again"
         ) from error
+    if not by_pooch and (found := hash_of(path, expected)) != expected:
+        path.unlink()
+        raise ValueError(f"{url} must have {expected}, got {found}: not kept")
+    return f"{path}: fetched, {path.stat().st_size} bytes"
 
 
 def fetch_data_set(name: str, folder: Path) -> list[str]:
