@@ -24,6 +24,8 @@ ELSEWHERE = {
     "make test": ".ci/run",
     "ladder sweep notebooks/ablation_layers.ipynb": "tests/test_notebooks.py",
     "papermill notebooks/ablation_monitor.ipynb": "tests/test_notebooks.py",
+    "ladder train t2i --profile smoke seed=8 --export models/mine": "tests/test_own_data.py",
+    "ladder generate 'a garden in spring'": "tests/test_own_data.py",
     "ladder fetch benchmark": "tests/evaluation/test_fetch.py",
     "ladder observe": "tests/evaluation/test_observing.py",
     "ladder score": "tests/evaluation/test_score.py",
@@ -41,6 +43,7 @@ LEAVES = {
     "train finetune": ["runs/ladder-7/finetune/ladder/training.json"],
     "evaluate": ["experiments/results/ladder-7.json", "experiments/pictures/ladder-7/t2i.png"],
     "curate": ["data/curated/decisions.parquet", "data/curated/report.json"],
+    "encode": ["data/encoded/manifest.json"],
     "sweep": ["experiments/sweeps/00_world/table.csv"],
 }
 """What must be there after a verb."""
@@ -112,7 +115,7 @@ def test_dvc_runs_an_experiment_and_shows_how_it_differs(tmp_path: Path):
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     (clone / "params.yaml").write_text(json.dumps(load("smoke", root=ROOT).as_dict()))
     for name in ("dvc.yaml", "dvc.lock"):
-        (clone / "experiments" / name).unlink()
+        (clone / "experiments" / name).unlink(missing_ok=True)
     commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-am", "Smoke"]
     subprocess.run(["git", *commit], cwd=clone, check=True)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ladder.experiments.study import FOLDER, Study, read_cells
+from ladder.experiments.results import RESULTS, read_runs
+from ladder.experiments.study import Study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -94,7 +95,8 @@ def test_monitors_end_where_the_report_says():
 
 
 def test_as_many_cells_as_said_have_scores():
-    cells = read_cells(Study.read(ROOT / "experiments/params.yaml"), ROOT / FOLDER)
-    scored = sum(cell.run is not None for cell in cells)
+    studies = (Study.read(name, root=ROOT) for name in ("layers", "monitors"))
+    cells = [run for study in studies for run in read_runs(study, ROOT / RESULTS)]
+    scored = sum(run.outcomes is not None for run in cells)
     assert f"**{scored} of its {len(cells)} cells have been run so far**" in README
     assert ARM.search(README)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import tarfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, SanaTransformer2DModel
 from PIL import Image
 
 
@@ -136,3 +137,32 @@ def autoencoder() -> AutoencoderDC:
             downsample_block_type="Conv",
             scaling_factor=0.41407,
         )
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory, autoencoder) -> Path:
+    """The folder of a generator of 4 x 4 latents, 32 x 32 pixels, with that autoencoder."""
+    folder = tmp_path_factory.mktemp("generator")
+    autoencoder.save_pretrained(folder / "vae")
+    small = {"num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 8, "patch_size": 1}
+    SanaTransformer2DModel(sample_size=4, **small).save_pretrained(folder / "transformer")
+    index = {"transformer": ["diffusers", "SanaTransformer2DModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encode_sets(root, generator):
+    """(curated, out, changes of settings) -> what `ladder encode` does with them."""
+    from ladder.config.load import load
+    from ladder.data.training.encode import encode
+
+    def _encode_sets(curated: Path, out: Path, **changes) -> None:
+        config = load(root=root)
+        foundations = dataclasses.replace(config.foundations, generator=str(generator))
+        encoding = dataclasses.replace(config.encoding, **changes)
+        encode(
+            dataclasses.replace(config, foundations=foundations, encoding=encoding), curated, out
+        )
+
+    return _encode_sets

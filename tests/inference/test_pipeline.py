@@ -158,13 +158,13 @@ def test_branches_of_weight_zero_dont_run(pipeline, calls):
 
 
 def test_each_distinct_prompt_is_read_once_a_call(pipeline, calls):
-    """Not once a picture or step; the empty prompt, and an empty edit of a size, are shared."""
+    """Not once a picture or step; the empty prompt, and the empty edit, are shared."""
     draw(pipeline, ["a", "b", "a"], num_images_per_prompt=3)
     assert calls["conditions"] == [3]
     calls["conditions"].clear()
     pictures = [tiny_picture(0), tiny_picture(1), tiny_picture(2, (48, 20))]
     draw(pipeline, ["a", "b", "c"], pictures)
-    texts, sources, empty_sources, black = 3, 3, 3, 2
+    texts, sources, empty_sources, black = 3, 3, 3, 1
     assert calls["conditions"] == [texts + empty_sources + black]
     assert sources == empty_sources
 
@@ -306,3 +306,16 @@ def test_questions_go_to_the_mllm(pipeline):
 def test_numbers_that_dont_fit_are_errors(pipeline, options, message):
     with pytest.raises(ValueError, match=message):
         pipeline(**options)
+
+
+def test_a_source_of_another_shape_is_cropped_and_not_squashed(pipeline):
+    """As encoding did it: the middle of 64 x 48, scaled to the 32 x 32 of what is drawn."""
+    wide = tiny_picture(5, (64, 48))
+    middle = wide.resize((32, 32), Image.Resampling.BICUBIC, (8, 0, 56, 48))
+
+    def edited(source, **options):
+        return draw(pipeline, "make it blue", source, generator=noise(0), **options)
+
+    assert torch.equal(edited(wide), edited(middle))
+    assert not torch.equal(edited(wide), edited(wide.resize((32, 32))))
+    assert not torch.equal(edited(wide), edited(wide, fit_sources=False))

@@ -31,7 +31,7 @@ QUERIES = 4
 SHIPPED = load(root=Path(__file__).parents[2])
 
 
-def make(foundations, scheme="last_n", layers=None, seed=0, dtype="float32", **model):
+def make(foundations, scheme="last_n", layers=None, seed=0, dtype="float32", tokens=None, **model):
     model = {"queries": QUERIES, "query_text": None, **model}
     return Ladder.from_foundations(
         replace(SHIPPED.model, scheme=scheme, layers=layers, **model),
@@ -40,6 +40,7 @@ def make(foundations, scheme="last_n", layers=None, seed=0, dtype="float32", **m
             mllm=str(foundations / "mllm"),
             generator=str(foundations / "sana"),
             dtype=dtype,
+            visual_tokens=tokens,
         ),
         seed,
     )
@@ -308,3 +309,14 @@ def test_the_trainable_state_makes_the_trip_alone(ladder, foundations):
     del state["queries"]
     with pytest.raises(ValueError, match=r"missing \['queries'\]"):
         other.load_trainable_state(state)
+
+
+@pytest.mark.parametrize("tokens", [None, 36])
+def test_visual_tokens_come_back_with_the_folder(foundations, tmp_path, tokens):
+    """And leave no trace where they were not asked for."""
+    make(foundations, tokens=tokens).save_pretrained(tmp_path)
+    loaded = Ladder.from_pretrained(tmp_path)
+    prompts = loaded.understanding.prepare(["x"], [[tiny_picture(0)]])
+    assert int(prompts.image_grid_thw.prod()) == 4 * (tokens or 16)
+    assert json.loads((tmp_path / "config.json").read_text()).get("visual_tokens", None) == tokens
+    assert ("visual_tokens" in (tmp_path / "config.json").read_text()) == (tokens is not None)

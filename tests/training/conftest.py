@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.tiny import tiny_autoencoder, tiny_mllm, tiny_picture, tiny_sana
+from tests.tiny import tiny_mllm, tiny_picture, tiny_sana
 
 from ladder.config.load import Config, Foundations, Stages, load
 from ladder.data.shards import Sample, write_shards
@@ -35,9 +35,10 @@ def foundations(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Foundat
 
 
 @pytest.fixture(scope="session")
-def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoded(tmp_path_factory: pytest.TempPathFactory, root: Path, foundations: Foundations) -> Path:
     """Every set with 20 training samples and 2 held-out ones."""
-    curated, out = tmp_path_factory.mktemp("curated"), tmp_path_factory.mktemp("encoded")
+    curated = tmp_path_factory.mktemp("curated")
+    out = tmp_path_factory.mktemp("encoded") / "encoded"
     sizes = {"train": 20, "evaluation": 2}
     for name, edits in SETS.items():
         for split, count in sizes.items():
@@ -53,7 +54,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_shards(samples, curated / name / split, 10)
     manifest = {"sets": {name: sizes | {"hash": name} for name in SETS}}
     (curated / "manifest.json").write_text(json.dumps(manifest))
-    encode(curated, out, tiny_autoencoder())
+    encode(dataclasses.replace(load(root=root), foundations=foundations), curated, out)
     return out
 
 

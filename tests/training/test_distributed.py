@@ -184,8 +184,14 @@ def test_a_checkpoint_of_two_ranks_resumes_on_one(short, encoded, tmp_path, befo
     assert run(config, encoded, tmp_path, before, 2, outage=6) != 0
     saved = torch.load(tmp_path / "t2i/last.ckpt", weights_only=True)
     assert saved["global_step"] == 4
+    assert saved["LadderData"]["seen"] == {"": 4 * 2 * 6}
     assert run(config, encoded, tmp_path, after, 1) == 0
     assert [step for step, _ in keys(tmp_path, 0)] == [4, 5, 6, 7, 8, 9]
+    taken = keys(tmp_path, 0)
+    alone = tmp_path / "alone"
+    longer = with_stage(config, "t2i", steps=14)
+    assert run(longer, encoded, alone, "auto", 1) == 0
+    assert [k for _, k in taken] == [k for _, k in keys(alone, 0)[8:]], "it goes on at sample 48"
     assert [step for step, _ in curve(tmp_path / "t2i", "loss")] == [*range(10)]
 
 

@@ -74,9 +74,17 @@ def encode(settings: Settings = None, profile: Profile = None, arm: Arm = None) 
     """Encode the curated pictures once into latents, in data/encoded."""
     config = configuration(profile, arm, settings)
     from ladder.data.training import encode
-    from ladder.models.generator.autoencoder import load_autoencoder
 
-    encode.encode(CURATED, ENCODED, load_autoencoder(config.foundations.generator))
+    encode.encode(config, CURATED, ENCODED)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def check(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
+    """Compare the encoded data with the hashes that were taken when they were written."""
+    configuration(profile, arm, settings)
+    from ladder.data.training import encoded
+
+    print(f"{ENCODED}: {encoded.check(ENCODED)} files are as they were written")
 
 
 @app.command(rich_help_panel=PIPELINE)

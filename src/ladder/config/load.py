@@ -21,6 +21,7 @@ from ladder.config.old_names import renamed
 from ladder.config.schema import (
     Cluster,
     Curation,
+    Encoding,
     Evaluation,
     Flow,
     Foundations,
@@ -46,6 +47,7 @@ __all__ = [
     "ConfigError",
     "ConnectorWarmup",
     "Curation",
+    "Encoding",
     "Evaluation",
     "Faults",
     "Flow",
@@ -78,6 +80,7 @@ class Config:
     cluster: Cluster
     world: World
     curation: Curation
+    encoding: Encoding
     foundations: Foundations
     pretraining: Pretraining
     model: Model

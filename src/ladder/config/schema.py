@@ -144,6 +144,34 @@ class Curation:
 
 
 @dataclass(frozen=True, config=RULES)
+class Encoding:
+    """How curated pictures become the latents that training reads, once."""
+
+    side: Count | None
+    """Pixels: pictures get about side x side of them; null: what the generator was made for."""
+    aspects: Annotated[Several[Annotated[float, Field(ge=1 / 8, le=8)]], Field(min_length=1)]
+    """Width to height of the sizes (buckets); each picture goes to the nearest one."""
+    latents: Dtype
+    """In which latents are kept; the autoencoder computes in `foundations.dtype`."""
+    sources: Literal["png", "jpeg", "original"]
+    """In which sources of edits are kept: png is exact, jpeg a tenth as large; original keeps the
+    files that already have their size as they came, and the others as jpeg."""
+    quality: Annotated[int, Field(ge=1, le=100)]
+    """Of jpeg, 1 to 100."""
+    batch: Count
+    """Pictures that the autoencoder takes at once."""
+    chunk: Count
+    """MiB of curated shards that are encoded into one file, or not at all: what is done between two
+    interruptions, and what one process does at a time."""
+    device: Literal["cpu", "cuda"] | None
+    """Where the autoencoder computes; null: on a GPU where there is one."""
+    workers: Natural | None
+    """Processes of the embedded Dask cluster; null: one a core, 0: work in this process."""
+    scheduler: str | None
+    """Address of a Dask scheduler (tcp://HOST:PORT) instead of the embedded cluster."""
+
+
+@dataclass(frozen=True, config=RULES)
 class Foundations:
     """The frozen parts."""
 
@@ -153,6 +181,8 @@ class Foundations:
     """Sana, PixArt or Stable Diffusion in the layout of diffusers: a folder or a hub id."""
     dtype: Dtype
     """In which the frozen parts compute."""
+    visual_tokens: Count | None
+    """Tokens that the MLLM makes of a picture, about; null: by the limits of its own processor."""
 
 
 @dataclass(frozen=True, config=RULES)

@@ -52,6 +52,11 @@ class Packed:
     sources: tuple[tuple[str, bytes], ...] = ()
     truth: dict | None = None
 
+    @property
+    def pictures(self) -> tuple[tuple[str, bytes], ...]:
+        """The target and the sources."""
+        return self.target, *self.sources
+
     @classmethod
     def of(cls, sample: Sample) -> Packed:
         """Every picture as PNG."""
@@ -114,22 +119,32 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def read_shards(folder: Path) -> Iterator[Sample]:
     """The samples of the shards in `folder`, in the order they were written.
 
-    Errors: a shard that is not whole.
+    Raises ValueError for a shard that is not whole.
     """
     for path in sorted(folder.glob("*.tar")):
-        index = index_tar(path)
-        if index.fault is not None:
-            raise ValueError(f"{path} must be a whole shard, but is {index.fault}")
-        for _, members in groupby(index.members, lambda member: member.name.partition(".")[0]):
-            yield _sample({member.name.partition(".")[2]: member for member in members})
+        for packed in read_packed(path):
+            target, *sources = (decode_stored(data) for _, data in packed.pictures)
+            yield Sample(packed.key, packed.captions, target, tuple(sources), packed.truth)
 
 
-def _sample(members: dict[str, Member]) -> Sample:
+def read_packed(path: Path) -> Iterator[Packed]:
+    """The samples of one shard, in the order they were written, with their pictures as files.
+
+    Raises ValueError for a shard that is not whole.
+    """
+    index = index_tar(path)
+    if index.fault is not None:
+        raise ValueError(f"{path} must be a whole shard, but is {index.fault}")
+    for _, members in groupby(index.members, lambda member: member.name.partition(".")[0]):
+        yield _packed({member.name.partition(".")[2]: member for member in members})
+
+
+def _packed(members: dict[str, Member]) -> Packed:
     facts = json.loads(members.pop("json").extent.read())
-    pictures = {
-        name.partition(".")[0]: decode_stored(member.extent.read())
-        for name, member in members.items()
-    }
+    pictures = {}
+    for name, member in members.items():
+        part, _, kind = name.partition(".")
+        pictures[part] = kind, member.extent.read()
     target = pictures.pop("target")
     sources = tuple(pictures[f"source{number}"] for number in range(len(pictures)))
-    return Sample(facts["key"], tuple(facts["captions"]), target, sources, facts["truth"])
+    return Packed(facts["key"], tuple(facts["captions"]), target, sources, facts["truth"])

@@ -35,6 +35,7 @@ from PIL import Image
 from torch import Tensor
 
 from ladder.config.load import load
+from ladder.data.resize import fit
 from ladder.inference.guidance import (
     Plan,
     Source,
@@ -127,11 +128,14 @@ class LadderPipeline(DiffusionPipeline):
         callback_on_step_end: Callable[..., dict[str, Tensor]] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         explain: bool = False,
+        fit_sources: bool = True,
     ) -> LadderPipelineOutput | tuple[Any, ...]:
         """Draw `num_images_per_prompt` pictures for each prompt, in the order of the prompts.
 
         - `image`: the source of every prompt, or a list with an entry for each prompt: a picture,
           a list of pictures, or None for text to image; a picture is a PIL image or a path
+        - `fit_sources`: scale and crop sources to the size of what is drawn, as in training; else
+          the MLLM sees them as they are
         - `negative_prompt`: what guidance leads away from, one for all prompts or one each
         - `guidance_scale`, `image_guidance_scale`: towards the text and towards the sources; 1
           switches guidance off, and its work is saved
@@ -162,17 +166,19 @@ class LadderPipeline(DiffusionPipeline):
             )
         if explain and not guidance_scale:
             raise ValueError("explain needs a guidance_scale other than 0, which hears no text")
-        plan = plan_branches(
-            prompts,
-            sources_of(image, len(prompts)),
-            one_each("negative_prompt", negative_prompt or "", len(prompts)),
-            guidance_scale,
-            image_guidance_scale,
-        )
+        sources = sources_of(image, len(prompts))
+        negatives = one_each("negative_prompt", negative_prompt or "", len(prompts))
         device = self._execution_device
         count = len(prompts) * num_images_per_prompt
         generators = generators_of(generator, count)
         start = self._noise(count, generators, latents, height, width, device)
+        plan = plan_branches(
+            prompts,
+            self._fitted(sources, start) if fit_sources else sources,
+            negatives,
+            guidance_scale,
+            image_guidance_scale,
+        )
         self._bring_ladder()
         conditions = self._conditions(plan, device)
         branches = [plan.branches[owner // num_images_per_prompt] for owner in range(count)]
@@ -289,6 +295,18 @@ class LadderPipeline(DiffusionPipeline):
         if pixels < unit or pixels % unit:
             raise ValueError(f"{name} must be a multiple of {unit}, got {pixels}")
         return pixels // scale
+
+    def _fitted(
+        self, sources: list[list[Image.Image]], start: Float[Tensor, "B Z H W"]
+    ) -> list[list[Image.Image]]:
+        """The sources, scaled and cropped to the size of what is drawn, as those of training were.
+
+        A picture that occurs several times stays one, and its prompt is read once.
+        """
+        scale = compression(self.vae)
+        size = start.shape[3] * scale, start.shape[2] * scale
+        fitted = {id(picture): fit(picture, size) for group in sources for picture in group}
+        return [[fitted[id(picture)] for picture in group] for group in sources]
 
     def _conditions(self, plan: Plan, device: torch.device) -> Float[Tensor, "P NQ C"]:
         texts, pictures = zip(*plan.prompts, strict=True)

@@ -14,7 +14,6 @@ import errno
 import json
 import shutil
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ from ladder.models.mllm.frozen import Understanding
 from ladder.models.mllm.prompts import Prompter
 from ladder.models.reference import Reference
 
-VISUAL_TOKENS, TOKEN_SIDE = 256, 28
-"""The published code resizes every picture to so many tokens of so many pixels a side."""
+VISUAL_TOKENS = 256
+"""The published code resizes every picture to so many tokens."""
 EMBEDDING = "model.mllm_backbone.model.embed_tokens.weight"
 PARTS = {
     "model.mllm_backbone.model.": "language",
@@ -83,9 +82,7 @@ def _read(folder: Path) -> LadderPipeline:
     _load(mllm.model.language_model, weights["language"], {"embed_tokens.weight"})
     _load(mllm.model.visual, weights["visual"])
     prompter = Prompter.from_pretrained(bases["mllm"])
-    pixels = VISUAL_TOKENS * TOKEN_SIDE**2
-    size = prompter.image_processor.size
-    prompter.image_processor.size = replace(size, shortest_edge=pixels, longest_edge=pixels)
+    prompter.see_by(VISUAL_TOKENS)
 
     transformer = SanaTransformer2DModel.from_config(bases["diffusion_model"] / "transformer")
     _load(transformer, weights["transformer"])
@@ -215,6 +212,7 @@ def _sampled(
             image_guidance_scale=settings.get("image_guidance_scale", 1.0),
             latents=recorded["initial_latents"],
             output_type=output_type,
+            fit_sources=False,
         ).images
         for output_type in ("latent", "pt")
     ]

@@ -43,6 +43,8 @@ CONFIG = "config.json"
 WEIGHTS = "ladder.safetensors"
 GENERATOR = "generator"
 MLLM_ADAPTER = "mllm_adapter"
+VISUAL_TOKENS = "visual_tokens"
+"""Key of what is there only where it was asked for."""
 
 
 class Ladder(ModelMixin):
@@ -96,7 +98,7 @@ class Ladder(ModelMixin):
         The MLLM computes in `foundations.dtype`; what is trained is float32.
         """
         understanding = Understanding.from_pretrained(
-            foundations.mllm, getattr(torch, foundations.dtype)
+            foundations.mllm, getattr(torch, foundations.dtype), foundations.visual_tokens
         )
         source = foundations.generator
         generator = load_generator(source, generator_folder(source))
@@ -236,6 +238,8 @@ class Ladder(ModelMixin):
             "connector_width": self.connector_width,
             "mllm": self.understanding.reference.as_dict(folder),
         }
+        if self.understanding.visual_tokens is not None:
+            settings[VISUAL_TOKENS] = self.understanding.visual_tokens
         if adapted(self.understanding.mllm):
             write_adapter(self.understanding.mllm, folder / MLLM_ADAPTER, dtype)
             settings[MLLM_ADAPTER] = True
@@ -256,7 +260,8 @@ class Ladder(ModelMixin):
         taps = Taps(**settings["taps"] | {"layers": tuple(settings["taps"]["layers"])})
         reference = Reference.read(settings["mllm"], folder)
         generator = load_generator(folder, GENERATOR, dtype)
-        understanding = Understanding.from_pretrained(reference, dtype)
+        visual_tokens = settings.get(VISUAL_TOKENS)
+        understanding = Understanding.from_pretrained(reference, dtype, visual_tokens)
         if settings.get(MLLM_ADAPTER):
             read_mllm_adapter(understanding.mllm, folder / MLLM_ADAPTER, taps.highest)
         ladder = cls(

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import load_from_disk
+from datasets import concatenate_datasets
 from diffusers.utils import make_image_grid
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 from ladder.config.load import Sampling
+from ladder.data.resize import fit
+from ladder.data.training.encoded import open_split
 from ladder.inference.pipeline import LadderPipeline
 from ladder.training.loggers import log_image
 from ladder.training.module import LadderModule
@@ -103,7 +105,7 @@ def arranged(prompts: Sequence[Prompt], pictures: Sequence[Image.Image]) -> Imag
 
     def add_row(row: list[Image.Image]) -> None:
         blank = [Image.new("RGB", size, "white")] * (columns - len(row))
-        tiles.extend([*(tile.resize(size) for tile in row), *blank])
+        tiles.extend([*(fit(tile, size) for tile in row), *blank])
 
     drawn = zip(prompts, pictures, strict=True)
     for edits, group in groupby(drawn, key=lambda pair: bool(pair[0].images)):
@@ -123,7 +125,13 @@ def fixed_prompts(encoded: Path, sets: Sequence[str]) -> list[Prompt]:
         folder = encoded / name / "evaluation"
         if not folder.is_dir():
             continue
-        for row in load_from_disk(folder).select_columns(["captions", "sources"]).take(PROMPTS):
+        rows = concatenate_datasets(
+            [
+                data.select_columns(["captions", "sources"]).take(min(PROMPTS, len(data)))
+                for data in open_split(folder).values()
+            ]
+        )
+        for row in rows.take(min(PROMPTS, len(rows))):
             images = tuple(image.convert("RGB") for image in row["sources"])
             prompts.append(Prompt(row["captions"][0], images))
     return prompts

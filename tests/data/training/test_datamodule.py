@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import load_from_disk
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
@@ -18,7 +17,8 @@ from PIL import Image
 from ladder.config.load import ConditionDropout, Stage
 from ladder.data.shards import Sample, read_shards
 from ladder.data.training.datamodule import Batch, LadderData, Mixture
-from ladder.data.training.encode import encode, latents_of
+from ladder.data.training.encode_chunk import latents_of
+from ladder.data.training.encoded import ONLY, open_split
 from ladder.data.training.sampler import Draw
 
 NEVER = ConditionDropout(0.0, 0.0, 0.0, 0.0)
@@ -58,9 +58,9 @@ def curated(tmp_path_factory, picture, write_curated) -> Path:
 
 
 @pytest.fixture(scope="module")
-def encoded(tmp_path_factory, curated, autoencoder) -> Path:
-    folder = tmp_path_factory.mktemp("encoded")
-    encode(curated, folder, autoencoder)
+def encoded(tmp_path_factory, curated, encode_sets) -> Path:
+    folder = tmp_path_factory.mktemp("encoded") / "encoded"
+    encode_sets(curated, folder)
     return folder
 
 
@@ -221,25 +221,67 @@ def test_a_resumed_training_is_bit_identical(tmp_path, encoded, stage, workers):
     assert torch.equal(resumed.layer.bias, whole.layer.bias)
 
 
-def test_a_missing_set_names_the_folder(encoded, stage):
-    with pytest.raises(ValueError, match="other/train must hold an encoded set"):
+def test_a_missing_set_says_which_there_are(encoded, stage):
+    message = "other/train must hold an encoded set, .* are the sets t2i, ti2i; `ladder encode`"
+    with pytest.raises(ValueError, match=message):
         batches(encoded, dataclasses.replace(stage, mixture={"other": 1.0}))
 
 
-def test_sets_with_latents_of_different_shapes_do_not_mix(
-    encoded, tmp_path, picture, autoencoder, write_curated
-):
+def test_a_stage_goes_on_with_the_data_it_began_with(encoded, stage):
+    data = LadderData(encoded, "ti2i", stage, NEVER, 0, prepare)
+    sizes = {"t2i": {ONLY: 30}, "ti2i": {ONLY: 19}}
+    data.load_state_dict({"step": 2, "seen": {ONLY: 16}, "sizes": sizes, "processes": 1})
+    with pytest.raises(ValueError, match=r"it began with, .*19.* got .*20.* remove its checkpoint"):
+        data.train_dataloader()
+
+
+def test_another_number_of_processes_is_said(encoded, stage, caplog):
+    data = LadderData(encoded, "ti2i", stage, NEVER, 0, prepare)
+    sizes = {"t2i": {ONLY: 30}, "ti2i": {ONLY: 20}}
+    data.load_state_dict({"step": 2, "seen": {ONLY: 32}, "sizes": sizes, "processes": 2})
+    first = next(iter(data.train_dataloader()))
+    assert "1 processes, 8 samples a step, instead of 2 with 16" in caplog.text
+    whole = batches(encoded, stage)
+    assert first.keys == whole[8].keys, "the fifth step of one process begins at sample 32"
+
+
+def test_sets_with_latents_of_different_shapes_do_not_mix(encoded, tmp_path, picture, encode_sets,
+                                                          write_curated):  # fmt: skip
     samples = [Sample("wide", ("x",), picture(0, (48, 32)))]
     write_curated(tmp_path / "c", {"wide": {"train": samples, "evaluation": []}})
-    encode(tmp_path / "c", tmp_path / "e", autoencoder)
-    sets = {"t2i": load_from_disk(encoded / "t2i/train")}
-    sets["wide"] = load_from_disk(tmp_path / "e/wide/train")
-    with pytest.raises(ValueError, match=r"latents of one shape: .*\(4, 4, 6\)"):
+    encode_sets(tmp_path / "c", tmp_path / "e", side=48)
+    sets = {"t2i": open_split(encoded / "t2i/train")}
+    sets["wide"] = open_split(tmp_path / "e/wide/train")
+    with pytest.raises(ValueError, match=r"latents of one shape: .*\(4, 6, 6\)"):
         Mixture(sets, NEVER)
 
 
+def test_batches_are_of_one_bucket_and_latents_of_float32(
+    tmp_path, picture, write_curated, encode_sets, stage
+):
+    """Kept in bfloat16, with sources as JPEG."""
+    sizes = [(32, 32), (64, 32), (32, 64)]
+    samples = [
+        Sample(str(n), ("x",), picture(n, sizes[n % 3]), (picture(n + 50, sizes[n % 3]),))
+        for n in range(24)
+    ]
+    curated = write_curated(tmp_path / "c", {"ti2i": {"train": samples, "evaluation": []}})
+    wide = {"aspects": (0.5, 1.0, 2.0), "latents": "bfloat16", "sources": "jpeg"}
+    encode_sets(curated, tmp_path / "e", **wide)
+    shapes = {"0": (4, 4, 4), "1": (4, 3, 6), "2": (4, 6, 3)}
+    stage = dataclasses.replace(stage, mixture={"ti2i": 1.0}, steps=12)
+    seen = Counter()
+    for batch in batches(tmp_path / "e", stage):
+        assert batch.latents.dtype == torch.float32
+        for key in batch.keys:
+            assert shapes[str(int(key.split("/")[1]) % 3)] == batch.latents.shape[1:]
+            seen[key] += 1
+    assert sum(seen.values()) == 96
+    assert len(seen) == 24
+
+
 def test_captions_that_teach_to_the_test_can_be_left_out(
-    tmp_path, picture, autoencoder, write_curated
+    tmp_path, picture, encode_sets, write_curated
 ):
     """GenEval's and its toy's; a sample that has no other keeps them."""
     told = {
@@ -250,8 +292,8 @@ def test_captions_that_teach_to_the_test_can_be_left_out(
         Sample(key, texts, picture(n, (32, 32))) for n, (key, texts) in enumerate(told.items())
     ]
     write_curated(tmp_path / "c", {"t2i": {"train": samples, "evaluation": []}})
-    encode(tmp_path / "c", tmp_path / "e", autoencoder)
-    sets = {"t2i": load_from_disk(tmp_path / "e/t2i/train")}
+    encode_sets(tmp_path / "c", tmp_path / "e")
+    sets = {"t2i": open_split(tmp_path / "e/t2i/train")}
     for templates in (True, False):
         mixture, seen = Mixture(sets, NEVER, templates), {"a": set(), "b": set()}
         for item in mixture.__getitems__([Draw("t2i", n % 2, (n,)) for n in range(80)]):
@@ -260,7 +302,7 @@ def test_captions_that_teach_to_the_test_can_be_left_out(
 
 
 def test_a_batch_of_64_edits_takes_less_than_25_ms(
-    tmp_path, picture, write_curated, autoencoder, slowness
+    tmp_path, picture, write_curated, encode_sets, slowness
 ):
     """Of one core that nothing else disturbs, without tokenisation; 96 x 96 pixels."""
     edits = [
@@ -268,8 +310,8 @@ def test_a_batch_of_64_edits_takes_less_than_25_ms(
         for n in range(300)
     ]
     curated = write_curated(tmp_path / "c", {"ti2i": {"train": edits, "evaluation": []}})
-    encode(curated, tmp_path / "e", autoencoder)
-    mixture = Mixture({"ti2i": load_from_disk(tmp_path / "e/ti2i/train")}, PAPER)
+    encode_sets(curated, tmp_path / "e", side=96)
+    mixture = Mixture({"ti2i": open_split(tmp_path / "e/ti2i/train")}, PAPER)
     times = []
     for step in range(40):
         draws = [Draw("ti2i", (step * 64 + n) % 300, (step, n)) for n in range(64)]

@@ -9,14 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladder.data.training.sampler import BLOCK, Draw, StepBatches
+from ladder.data.training.encoded import ONLY
+from ladder.data.training.sampler import BLOCK, Draw, Shares, StepBatches
 
 SIZES = {"t2i": 37, "ti2i": 11, "unused": 5}
+BUCKETS = {"t2i": {"wide": 20, "tall": 37}, "ti2i": {"wide": 7, "tall": 9, "square": 4}}
 
 
 def batches(**changes) -> StepBatches:
+    """`sizes` may be those of sets with one bucket."""
     settings = {"sizes": SIZES, "rates": {"t2i": 0.7, "ti2i": 0.3}, "steps": 40, "batch": 6}
-    return StepBatches(**settings | changes)
+    settings |= changes
+    settings["sizes"] = {
+        name: size if isinstance(size, dict) else {ONLY: size}
+        for name, size in settings["sizes"].items()
+    }
+    return StepBatches(**settings)
 
 
 def whole_sequence(world_size: int, steps: int, **changes) -> list[Draw]:
@@ -55,9 +63,11 @@ def test_epochs_are_complete_and_ranks_disjoint(world_size, sizes, rate, batch, 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_the_sequence_does_not_depend_on_the_number_of_ranks(world_size):
+    """Nor what is drawn of a sample on the number of ranks that share a batch."""
     alone = [(draw.name, draw.index) for draw in whole_sequence(1, 30)]
     several = [(draw.name, draw.index) for draw in whole_sequence(world_size, 30)]
     assert several[: len(alone)] == alone
+    assert whole_sequence(world_size, 30) == whole_sequence(1, 30, batch=6 * world_size)
 
 
 @given(start=st.integers(0, 40), accumulate=st.sampled_from([1, 2, 3, 6]))
@@ -81,6 +91,107 @@ def test_rates_are_exact_over_a_block(weights):
         counts = Counter(draw.name for draw in block)
         for name, rate in rates.items():
             assert abs(counts[name] - rate * BLOCK) < 1
+
+
+def test_the_order_is_the_one_of_earlier_trainings():
+    """Recorded before there were buckets: what is trained stays what it was, to the byte."""
+    recorded = [
+        ("ti2i", 4),
+        ("ti2i", 8),
+        ("t2i", 21),
+        ("t2i", 32),
+        ("t2i", 13),
+        ("t2i", 20),
+        ("t2i", 35),
+        ("t2i", 27),
+        ("ti2i", 6),
+        ("t2i", 25),
+        ("ti2i", 5),
+        ("t2i", 30),
+    ]
+    drawn = whole_sequence(1, 2, stage="t2i")
+    assert [(draw.name, draw.index) for draw in drawn] == recorded
+    places = itertools.product(range(2), range(6))
+    assert [draw.seed for draw in drawn] == [(0, 1690443666, 0, step, n) for step, n in places]
+
+
+@given(
+    st.lists(st.floats(0.0001, 1), min_size=1, max_size=6),
+    st.integers(0, 3),
+)
+@settings(max_examples=30, deadline=None)
+def test_what_rounding_leaves_over_is_made_up_for(weights, seed):
+    """After any number of blocks each set has had its share, to a few positions."""
+    shares = Shares({str(n): weight for n, weight in enumerate(weights)}, (seed,))
+    for blocks in (1, 7, 40):
+        for name, count in shares.before(blocks * BLOCK).items():
+            exact = weights[int(name)] / sum(weights) * blocks * BLOCK
+            assert abs(count - exact) < len(weights)
+
+
+def test_a_share_below_a_position_a_block_is_drawn():
+    rates = {"rare": 0.0004, "t2i": 0.9996}
+    drawn = Counter(
+        draw.name
+        for draw in whole_sequence(1, 200, rates=rates, sizes={"rare": 3, "t2i": 9}, batch=50)
+    )
+    assert drawn["rare"] == 4
+
+
+@given(st.integers(0, 5000))
+@settings(max_examples=30, deadline=None)
+def test_what_comes_before_is_counted(position):
+    shares = Shares({"a": 0.61234, "b": 0.38766}, (1,))
+    counted = Counter(shares.at(place)[0] for place in range(position))
+    assert shares.before(position) == {"a": counted["a"], "b": counted["b"]}
+    name, number = shares.at(position)
+    assert number == counted[name]
+
+
+def test_a_step_draws_from_one_bucket():
+    """All ranks from the same one; each bucket as often as it has samples."""
+    steps, ranks = 2000, [batches(sizes=BUCKETS, rank=r, world_size=2, steps=2000) for r in (0, 1)]
+    counts = Counter()
+    for step in range(steps):
+        (bucket,) = {draw.bucket for rank in ranks for draw in rank.draws(step)}
+        counts[bucket] += 1
+    for bucket, count in counts.items():
+        share = 0.7 * BUCKETS["t2i"].get(bucket, 0) / 57 + 0.3 * BUCKETS["ti2i"][bucket] / 20
+        assert count == pytest.approx(steps * share, abs=2)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, BUCKETS])
+@pytest.mark.parametrize("ranks", [(8, 4, 8), (4, 8, 1), (2, 1, 3)])
+def test_on_another_number_of_ranks_it_goes_on_without_repeating_or_leaving_out(sizes, ranks):
+    """Each set and bucket comes as one whole permutation after another, over all resumptions."""
+    sequence: list[Draw] = []
+    seen, start = None, 0
+    for world_size in ranks:
+        end = start + 37
+        group = [
+            batches(
+                sizes=sizes, rank=rank, world_size=world_size, steps=200, start=start, seen=seen
+            )
+            for rank in range(world_size)
+        ]
+        for step in range(start, end):
+            sequence += [draw for rank in group for draw in rank.draws(step)]
+        (seen,) = {tuple(rank.seen(end).items()) for rank in group}
+        seen, start = dict(seen), end
+    assert sum(seen.values()) == len(sequence) == 37 * 6 * sum(ranks)
+    kinds = {(draw.name, draw.bucket) for draw in sequence}
+    for name, bucket in kinds:
+        size = SIZES[name] if sizes is SIZES else BUCKETS[name][bucket]
+        indices = [d.index for d in sequence if (d.name, d.bucket) == (name, bucket)]
+        for first in range(0, len(indices), size):
+            epoch = indices[first : first + size]
+            assert len({*epoch}) == len(epoch)
+    assert len({draw.seed for draw in sequence}) == len(sequence)
+
+
+def test_what_was_seen_is_of_the_same_buckets():
+    with pytest.raises(ValueError, match=r"of the buckets \[''\], got \['wide'\]"):
+        batches(start=1, seen={"wide": 6})
 
 
 def test_sets_are_mixed_within_batches():

@@ -22,7 +22,7 @@ from tests.tiny import (
 
 from ladder import LadderPipeline
 from ladder.data.training.datamodule import Batch
-from ladder.data.training.encode import latents_of
+from ladder.data.training.encode_chunk import latents_of
 from ladder.inference.open import open_ladder
 from ladder.inference.rung_attribution import weighted_rungs
 from ladder.models.generator.autoencoder import compression, decoded, load_autoencoder

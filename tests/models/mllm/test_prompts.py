@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.tiny import PLAIN_ADDED_TOKENS, SPECIAL_TOKENS, tiny_picture
+from tests.tiny import PLAIN_ADDED_TOKENS, SPECIAL_TOKENS, tiny_mllm, tiny_picture
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from ladder.models.mllm.prompts import LADDER, QUESTION, Prompter
@@ -182,3 +182,19 @@ def test_a_template_without_the_users_text_is_an_error(prompter, monkeypatch):
 def test_texts_and_pictures_must_pair_up(prompter):
     with pytest.raises(ValueError, match="got 2 texts and 1 lists"):
         prompter.prepare(["a", "b"], [[]])
+
+
+@pytest.mark.parametrize("size", [(32, 32), (320, 240), (240, 320), (1024, 1024), (17, 40)])
+def test_a_picture_of_any_size_becomes_as_many_tokens_as_asked_for(foundations, size):
+    """About 36, since both sides are rounded to whole tokens; exactly, of a square."""
+    prompter = Prompter.from_pretrained(foundations / "mllm")
+    prompter.see_by(36)
+    prompts = prompter.prepare(["x"], [[tiny_picture(0, size)]])
+    tokens = int((prompts.input_ids == prompter.image_token).sum())
+    assert abs(tokens - 36) <= (0 if size[0] == size[1] else 8)
+
+
+def test_what_reads_text_only_has_no_visual_tokens(tmp_path):
+    blind = Prompter.from_pretrained(tiny_mllm(tmp_path, kind="qwen3"))
+    with pytest.raises(ValueError, match="reads text only, got 36 tokens"):
+        blind.see_by(36)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from ladder.config.load import Curation
+from ladder.config.load import Curation, Encoding
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -15,7 +15,9 @@ AHEAD = 2
 """Tasks a worker that are sent before they are asked for; more would fill the memory."""
 
 
-def spread(function: Callable[[T], R], tasks: Iterable[T], curation: Curation) -> Iterator[R]:
+def spread(
+    function: Callable[[T], R], tasks: Iterable[T], curation: Curation | Encoding
+) -> Iterator[R]:
     """`function` of every task, in the order in which they are done.
 
     On the workers of `curation.scheduler`, which must see the same folders; else on an embedded

@@ -1,151 +1,168 @@
 """Curated pictures to latents, once: training then never runs the autoencoder.
 
-Every split of every curated set becomes a Hugging Face dataset on disk with key, captions, sources
-(PNG files, for the MLLM) and latents. The same input gives the same bytes.
+curated shards --chunks, over processes and GPUs--> files, each whole or absent --links--> OUT
+
+A chunk is some shards behind one another. What it becomes is named by a hash of the shards'
+content and of all that decides the result. So an encoding that was stopped goes on where it was,
+and new sets and shards are added without encoding the others again. What is unfinished lies in the
+output's neighbour of the same name with a dot before it. The same input gives the same bytes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
-import datasets
-import numpy as np
-import torch
-from datasets import Array3D, Dataset, Features, List, Value
-from diffusers import AutoModel
-from jaxtyping import Float
-from PIL import Image, ImageOps
-from torch import Tensor
+from torch import distributed as ranks
 from tqdm import tqdm
 
 from ladder.config.load import Config
-from ladder.data.images import encode_png
-from ladder.data.shards import SPLITS, Sample, read_shards
-from ladder.models.generator.autoencoder import Autoencoder, compression, encoded, load_autoencoder
-from ladder.models.loading import generator_folder, located
+from ladder.data.curation.dask_map import spread
+from ladder.data.shards import SPLITS
+from ladder.data.training.encode_chunk import (
+    Chunk,
+    Made,
+    Recipe,
+    autoencoder_of,
+    encode_chunk,
+    parts_of,
+)
+from ladder.data.training.encoded import MANIFEST, Part, assemble, read_manifest, write_manifest
 
-# Shapes: B samples of a batch, C H W channels, height and width of latents.
+log = logging.getLogger(__name__)
+
+OLD = "old"
+"""In the folder of unfinished work: the output that is being replaced."""
 
 
 def encode(
-    curated: Path,
-    out: Path,
-    autoencoder: Autoencoder,
-    batch: int = 64,
-    side: int | None = None,
-) -> None:
-    """Encodes every set of `curated` (as `curate` left it) into `out`/SET/{train,evaluation}.
-
-    Latents are float32 (C, H, W), already shifted and scaled (see
-    `ladder.models.generator.autoencoder`): the generator trains on them as they are. With `side`
-    all pictures, sources included, are scaled and centre-cropped to `side` x `side` pixels; without
-    it the targets of a set must be of one size. An empty split is left out. Errors: targets of
-    several sizes, or not divisible by the autoencoder's compression; a split that is already there.
-    """
-    sets = json.loads((curated / "manifest.json").read_text())["sets"]
-    splits = [(name, split) for name in sets for split in SPLITS if sets[name][split]]
-    total = sum(sets[name][split] for name, split in splits)
-    out.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=total, desc="encode", unit="sample") as bar, _quiet_datasets():
-        for name, split in splits:
-            folder = Path(name) / split
-            if (out / folder).exists():
-                raise ValueError(f"{out / folder} must not exist yet")
-            samples = _resized(read_shards(curated / folder), side)
-            rows = _rows(samples, autoencoder.eval(), batch, bar)
-            first = next(rows)
-            _save(first, rows, out / folder, fingerprint=sets[name]["hash"])
-
-
-@torch.inference_mode()
-def latents_of(pictures: list[Image.Image], autoencoder: Autoencoder) -> Float[Tensor, "B C H W"]:
-    """Scaled latents (float32, on the CPU) of RGB `pictures` of one size.
-
-    Errors: sizes that differ or are not divisible by the autoencoder's compression.
-    """
-    factor = compression(autoencoder)
-    width, height = pictures[0].size
-    sizes = {picture.size for picture in pictures}
-    if len(sizes) > 1 or width % factor or height % factor:
-        rule = f"pictures of a set must be of one size, divisible by {factor}"
-        raise ValueError(f"{rule}, but are {sorted(sizes)}")
-    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-    pixels = pixels.to(autoencoder.device, autoencoder.dtype).permute(0, 3, 1, 2) / 127.5 - 1
-    return encoded(autoencoder, pixels).float().cpu()
-
-
-def _rows(
-    samples: Iterator[Sample], autoencoder: Autoencoder, batch: int, bar: tqdm
-) -> Iterator[dict]:
-    while group := list(islice(samples, batch)):
-        latents = latents_of([sample.target for sample in group], autoencoder).numpy()
-        for sample, latent in zip(group, latents, strict=True):
-            pngs = [{"bytes": encode_png(source), "path": None} for source in sample.sources]
-            captions = list(sample.captions)
-            yield {"key": sample.key, "captions": captions, "sources": pngs, "latents": latent}
-        bar.update(len(group))
-
-
-def _save(first: dict, rest: Iterator[dict], folder: Path, fingerprint: str) -> None:
-    """Writes rows to `folder` a part at a time, so that memory does not grow with the set."""
-    features = Features(
-        key=Value("string"),
-        captions=List(Value("string")),
-        sources=List(datasets.Image()),
-        latents=Array3D(first["latents"].shape, "float32"),
-    )
-
-    def rows() -> Iterator[dict]:
-        yield first
-        yield from rest
-
-    with tempfile.TemporaryDirectory(dir=folder.parents[1]) as cache:
-        # Without a given fingerprint, a random one would change the bytes at every run.
-        dataset = Dataset.from_generator(
-            rows, features=features, cache_dir=cache, fingerprint=fingerprint
-        )
-        dataset.save_to_disk(folder)
-
-
-def _resized(samples: Iterator[Sample], side: int | None) -> Iterator[Sample]:
-    if side is None:
-        yield from samples
-        return
-    for sample in samples:
-        target, *sources = (
-            ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
-            for picture in (sample.target, *sample.sources)
-        )
-        yield dataclasses.replace(sample, target=target, sources=tuple(sources))
-
-
-@contextmanager
-def _quiet_datasets() -> Iterator[None]:
-    """Our own progress bar knows the total; the library's bars would run beside it."""
-    shown = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not shown:
-            datasets.enable_progress_bars()
-
-
-def main(
     config: Config, curated: Path = Path("data/curated"), out: Path = Path("data/encoded")
 ) -> None:
-    """Encodes with the generator's own autoencoder, at the size the generator was made for."""
-    folder = config.foundations.generator
-    dtype = getattr(torch, config.foundations.dtype)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    autoencoder = load_autoencoder(folder, dtype)
-    name, revision = located(folder)
-    generator = AutoModel.load_config(name, subfolder=generator_folder(folder), revision=revision)
-    side = generator["sample_size"] * compression(autoencoder)
-    encode(curated, out, autoencoder.to(device), side=side)
+    """Encode every set of `curated` (as `curate` left it) into `out`/SET/{train,evaluation}.
+
+    What `out` holds is described in `ladder.data.training.encoded`. Pictures are scaled and cropped
+    to the nearest bucket, a source together with its target. An empty split is left out. Work is
+    shared by the processes that torchrun started, if it did, and by those of Dask. Raises
+    ValueError for a shard that is not whole, and if `out` holds what isn't ours.
+    """
+    sets = json.loads((curated / "manifest.json").read_text())["sets"]
+    recipe, encoding = Recipe.of(config), config.encoding
+    work = out.parent / f".{out.name}"
+    earlier = _earlier(out, work / OLD)
+    work.mkdir(parents=True, exist_ok=True)
+    chunks = _chunks(curated, sets, encoding.chunk * 2**20)
+    rank, processes = (int(os.environ.get(name, n)) for name, n in (("RANK", 0), ("WORLD_SIZE", 1)))
+    mine = chunks[rank::processes]
+    here = encoding.workers == 0 and encoding.scheduler is None
+    total = sum(sets[chunk.name][chunk.split] for chunk in _firsts(chunks)) // processes
+    keys: dict[int, str] = {}
+    with tqdm(total=total, desc="encode", unit="sample") as bar:
+        # Only where it works itself, a process hears of single batches.
+        tick = bar.update if here else _nothing
+        task = partial(encode_chunk, recipe, work, {*earlier}, tick)
+        for number, key, rows in spread(task, mine, encoding):
+            keys[number] = key
+            if not here:
+                bar.update(rows)
+    autoencoder_of.cache_clear()
+    keys = _gathered(keys, processes)
+    if rank == 0:
+        _finish(out, work, sets, [(chunk, keys[chunk.number]) for chunk in chunks], earlier, recipe)
+
+
+def _chunks(curated: Path, sets: dict, size: int) -> list[Chunk]:
+    """The shards of every split, in their order, in chunks of at most `size` bytes if they can."""
+    chunks: list[Chunk] = []
+    for name in sets:
+        for split in SPLITS:
+            waiting: list[Path] = []
+            full = 0
+            for shard in sorted((curated / name / split).glob("*.tar")):
+                more = shard.stat().st_size
+                if waiting and full + more > size:
+                    chunks.append(Chunk(len(chunks), name, split, tuple(waiting)))
+                    waiting, full = [], 0
+                waiting.append(shard)
+                full += more
+            if waiting:
+                chunks.append(Chunk(len(chunks), name, split, tuple(waiting)))
+    return chunks
+
+
+def _firsts(chunks: Iterable[Chunk]) -> Iterable[Chunk]:
+    """One chunk of every split."""
+    return {(chunk.name, chunk.split): chunk for chunk in chunks}.values()
+
+
+def _earlier(out: Path, old: Path) -> dict[str, Made]:
+    """What an earlier encoding left in `out`, by key; one that was stopped when it replaced `out`
+    left that as `old`.
+
+    Raises ValueError if there is something else.
+    """
+    if not out.exists() and old.is_dir():
+        old.rename(out)
+    if out.is_dir() and not (out / MANIFEST).is_file() and (found := sorted(out.iterdir())):
+        names = [path.name for path in found[:5]]
+        raise ValueError(
+            f"{out} must be empty or have the {MANIFEST} of an earlier encoding, but has {names}; "
+            "remove it to encode anew"
+        )
+    made: dict[str, Made] = {}
+    for path, part in read_manifest(out).items():
+        if path.is_file():
+            made.setdefault(part.key, []).append((part, path))
+    return made
+
+
+def _gathered(keys: dict[int, str], processes: int) -> dict[int, str]:
+    """The keys of all chunks, from all processes of torchrun."""
+    if processes == 1:
+        return keys
+    # One may have much more to do than another.
+    ranks.init_process_group("gloo", timeout=timedelta(days=7))
+    found: list[dict[int, str]] = [{} for _ in range(processes)]
+    ranks.all_gather_object(found, keys)
+    ranks.destroy_process_group()
+    return {number: key for one in found for number, key in one.items()}
+
+
+def _finish(
+    out: Path,
+    work: Path,
+    sets: dict,
+    done: list[tuple[Chunk, str]],
+    earlier: dict[str, Made],
+    recipe: Recipe,
+) -> None:
+    """Put `out` together from what is done, in the place of what it was, and remove `work`."""
+    new = work / "out"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    splits: dict[tuple[str, str], Made] = {}
+    for chunk, key in done:
+        made = earlier.get(key) or parts_of(work / key)
+        splits.setdefault((chunk.name, chunk.split), []).extend(made)
+    files: dict[Path, Part] = {}
+    for (name, split), made in splits.items():
+        fingerprint = sets[name]["hash"]
+        files |= assemble(new / name / split, made, fingerprint, len(recipe.sizes) > 1)
+    write_manifest(new, files)
+    kept = sum(key in earlier for _, key in done)
+    log.info("%s: %d files of samples, %d of them as they were", out, len(files), kept)
+    old = work / OLD
+    shutil.rmtree(old, ignore_errors=True)
+    if out.is_dir():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(work)
+
+
+def _nothing(_: int) -> None:
+    """In place of a progress bar's."""

@@ -54,7 +54,9 @@ def examine(
     # The type is named, since transformers would take that of the saved text encoder.
     pipeline = SanaPipeline.from_pretrained(config.foundations.generator, torch_dtype=torch.float32)
     understanding = Understanding.from_pretrained(
-        config.foundations.mllm, getattr(torch, config.foundations.dtype)
+        config.foundations.mllm,
+        getattr(torch, config.foundations.dtype),
+        config.foundations.visual_tokens,
     )
     outcomes = [
         *reconstruction(pipeline, config.evaluation),

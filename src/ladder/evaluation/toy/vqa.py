@@ -69,7 +69,9 @@ class QuestionsToy:
         """The answers of the ladder's MLLM, and those of the original."""
         ours, batch = pipeline.ladder.understanding, self.sampling.batch
         own = answers(ours, self.prompts, batch, "questions")
-        original = Understanding.from_pretrained(self.foundations.mllm, ours.mllm.dtype)
+        original = Understanding.from_pretrained(
+            self.foundations.mllm, ours.mllm.dtype, ours.visual_tokens
+        )
         original.to(ours.mllm.device)
         before = answers(original, self.prompts, batch, "questions to the foundation")
         return [*zip(own, before, strict=True)]

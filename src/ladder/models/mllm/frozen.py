@@ -49,6 +49,8 @@ class Understanding(nn.Module):
         self.mllm = mllm.requires_grad_(False).eval()
         self.prompter = prompter
         self.reference = reference
+        self.visual_tokens: int | None = None
+        """What was asked for when it was loaded; a ladder keeps it with the MLLM's name."""
         self.prompt_cache: Path | None = None
         """A folder in which what was read for rungs is kept; None: each prompt is read anew."""
         self.checkpointing = False
@@ -57,16 +59,25 @@ class Understanding(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Reference, dtype: torch.dtype = torch.float32
+        cls,
+        source: str | Reference,
+        dtype: torch.dtype = torch.float32,
+        visual_tokens: int | None = None,
     ) -> Understanding:
         """Load a folder, or an id on the hub (`id` or `id@revision`), to compute in `dtype`.
 
+        `visual_tokens`: of a picture, about; None: by the limits of the MLLM's own processor.
         Raises ValueError for a model that no ladder reads with (`ladder.models.mllm.families`), and
         when weights are missing or left over.
         """
         reference = source if isinstance(source, Reference) else Reference.of(source)
         mllm = load_mllm(reference.folder, dtype)
-        return cls(mllm, Prompter.from_pretrained(reference.folder), reference)
+        prompter = Prompter.from_pretrained(reference.folder)
+        if visual_tokens is not None:
+            prompter.see_by(visual_tokens)
+        understanding = cls(mllm, prompter, reference)
+        understanding.visual_tokens = visual_tokens
+        return understanding
 
     @property
     def depth(self) -> int:

@@ -132,6 +132,18 @@ class Prompter:
             processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
         return cls(AutoTokenizer.from_pretrained(folder), processor, image_token)
 
+    def see_by(self, tokens: int) -> None:
+        """From now on every picture becomes about so many visual tokens, whatever its size.
+
+        Its aspect ratio stays, so that both sides are rounded to whole tokens. Raises ValueError if
+        the MLLM reads text only.
+        """
+        processor = self.image_processor
+        if processor is None:
+            raise ValueError(f"this MLLM reads text only, got {tokens} tokens for a picture")
+        pixels = tokens * (processor.patch_size * processor.merge_size) ** 2
+        processor.size = replace(processor.size, shortest_edge=pixels, longest_edge=pixels)
+
     def prepare(
         self,
         texts: Sequence[str],
