@@ -30,9 +30,9 @@ from ladder.config.load import Config, ConfigError, load
 from ladder.data.sources.record import Rejected
 from ladder.data.sources.tar import index_tar
 from ladder.data.sources.webdataset import WebdatasetShard
-from ladder.evaluation.scorers import imgedit
+from ladder.evaluation.scorers import gedit, geneval2, imgedit, rise, uge, wise
+from ladder.evaluation.scorers.judge_text import yes_or_no
 from ladder.evaluation.scorers.score_file import SCORERS, score
-from ladder.evaluation.vlm_judges import plain
 from ladder.models.mllm.prompts import HOLE, Prompter
 
 ROOT = Path(__file__).parents[2]
@@ -213,7 +213,10 @@ ANSWERS = st.lists(
 @example("Score: " + "9" * 5000)
 @example("*" * 20_000 + ":" + " " * 20_000)
 def test_any_answer_of_a_judge_is_read(text: str):
-    assert plain(text) in ("yes", "no", text.strip())
+    assert yes_or_no(text) in ("yes", "no", None)
+    for read in (wise.fixed_wiscore, wise.fixed_binary, gedit.fixed_numbers, rise.fixed_number,
+                 uge.fixed, geneval2.fits):  # fmt: skip
+        read(text)
     official, fixed = imgedit.official(text), imgedit.fixed(text)
     assert official is None or official >= 0
     assert fixed is None or 1 <= fixed <= 5

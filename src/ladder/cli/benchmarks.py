@@ -1,19 +1,20 @@
-"""The verbs about published benchmarks and data sets: `fetch`, `observe` and `score`."""
+"""The verbs about published benchmarks and data sets: `fetch`, `draw`, `score` and `table`.
+
+Those that put questions to a judge are in `judges`.
+"""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from ladder.cli.options import BENCHMARKS, Json
+from ladder.cli.options import BENCHMARKS, Json, Model
 
 if TYPE_CHECKING:
-    from ladder.evaluation.vlm_judges import Judge
-    from ladder.evaluation.vlm_judges.layouts import Layout
+    from ladder.evaluation.published import BenchmarkFiles
 
 app = typer.Typer()
 fetch = typer.Typer()
@@ -24,26 +25,60 @@ app.add_typer(
     help="Fetch a benchmark's prompts, or show (and with --yes fetch) training sets.",
 )
 
-PromptSet = Literal["geneval", "dpg", "tiif", "imgedit", "gedit"]
-Benchmark = Literal["geneval", "dpg", "tiif", "imgedit"]
-JudgeName = Literal["oracle", "qwen2.5-vl", "blip-vqa", "endpoint", "mask2former+clip"]
-PROMPT_SETS, JUDGES = get_args(PromptSet), get_args(JudgeName)
-DETECTOR = "mask2former+clip"
+Fetched = Literal[
+    "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "gedit", "wise", "wise-verified",
+    "geneval2", "rise",
+]  # fmt: skip
+Benchmark = Literal[
+    "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "imgedit-multiturn", "gedit", "wise",
+    "wise-verified", "geneval2", "rise",
+]  # fmt: skip
+PROMPT_SETS, BENCHMARK_NAMES = get_args(Fetched), get_args(Benchmark)
 
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FOLDER", help="Where, instead of in the cache."),
 ]
+Source = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="What was fetched, if it isn't in the cache."),
+]
+Questions = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Prompts, questions (tiif: a file or folder) or edits, instead of those fetched.",
+    ),
+]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="imgedit: what the judge is told, instead of that fetched."),
+]
+Originals = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="imgedit and its suites: unedited pictures.")
+]
+Name = Annotated[
+    str | None,
+    typer.Option(help="Of the model that draws; tiif: the folder of its pictures."),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Only the first so many items of the benchmark.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1)]
+Steps = Annotated[int, typer.Option(min=1, help="Of the solver.")]
+Guidance = Annotated[float, typer.Option(min=0, max=1000, help="Towards the text.")]
+ImageGuidance = Annotated[float, typer.Option(min=0, max=1000, help="Towards the sources.")]
+Batch = Annotated[int, typer.Option(min=1, help="Pictures that are drawn at once.")]
 
 
 @fetch.command("benchmark")
 def fetch_benchmark(
-    name: PromptSet,
+    name: Fetched,
     output: Output = None,
     sha256: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Hashes, as sha256sum writes them, of files that have none pinned."
+            metavar="FILE", help="Hashes, as sha256sum writes them, of further files to fetch."
         ),
     ] = None,
     commit: Annotated[str | None, typer.Option(help="Instead of the pinned one.")] = None,
@@ -53,14 +88,12 @@ def fetch_benchmark(
 ) -> None:
     """A benchmark's prompts, at a pinned commit."""
     from ladder.evaluation.download import prompts
+    from ladder.evaluation.download.suites import PROMPT_SETS
 
     given = {"commit": commit, "host": host and host.rstrip("/")}
-    wanted = replace(
-        prompts.PROMPT_SETS[name], **{key: value for key, value in given.items() if value}
-    )
-    folder = output or prompts.cache() / "benchmarks" / name
+    wanted = replace(PROMPT_SETS[name], **{key: value for key, value in given.items() if value})
     sums = prompts.read_sums(sha256) if sha256 else {}
-    for line in prompts.fetch(wanted, folder, sums):
+    for line in prompts.fetch(wanted, output or prompts.fetched(name), sums):
         print(line)
 
 
@@ -88,129 +121,74 @@ def fetch_data(
         print(f"nothing was downloaded: --yes brings the whole set into {folder}")
 
 
-@app.command(rich_help_panel=BENCHMARKS)
-def observe(
+@app.command("draw", rich_help_panel=BENCHMARKS)
+def draw_verb(
     benchmark: Benchmark,
-    images: Annotated[Path, typer.Argument(help="Pictures in the benchmark's own layout.")],
-    questions: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE", help="Its prompts, questions (tiif: a file or folder) or edits."
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OBSERVATIONS")],
-    judge: Annotated[JudgeName, typer.Option()],
-    model: Annotated[
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pictures go.")],
+    model: Model = None,
+    name: Name = None,
+    source: Source = None,
+    questions: Questions = None,
+    originals: Originals = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    guidance: Guidance = 3.0,
+    image_guidance: ImageGuidance = 1.5,
+    batch: Batch = 8,
+    shard: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The judge's model: a name, a folder or a hub id."),
+        typer.Option(metavar="I/N", help="Draw a part. By default that of torchrun or Slurm."),
     ] = None,
-    clip: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="geneval: the folder or hub id of CLIP."),
-    ] = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Go on without missing pictures.")
-    ] = False,
-    name: Annotated[
-        str | None, typer.Option(help="tiif: the folder of the model that drew.")
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="imgedit: what the judge is told.")
-    ] = None,
-    originals: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="imgedit: unedited pictures.")
-    ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            help="endpoint: an OpenAI-compatible server, up to /v1. The key is read from "
-            "$LADDER_JUDGE_KEY or $OPENAI_API_KEY."
-        ),
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="endpoint: send, after the estimate of the cost.")
-    ] = False,
-    price: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="IN OUT", help="endpoint: price of a million tokens."),
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="endpoint: of its answers.")] = 0.0,
-    tries: Annotated[int, typer.Option(min=1, help="endpoint: while it is busy.")] = 6,
 ) -> None:
-    """Put a benchmark's questions about your pictures to a judge; `score` reads what it writes."""
-    from ladder.evaluation.vlm_judges import observe as observing
-    from ladder.evaluation.vlm_judges.openai import Endpoint
+    """Draw a benchmark's pictures in the layout that `observe` reads. A rerun goes on."""
+    from ladder.evaluation.draw_benchmark import DrawSettings
 
-    if (benchmark == "geneval") != (judge == DETECTOR):
-        raise ValueError(
-            f"geneval, and nothing else, is observed by {DETECTOR}, got {benchmark} by {judge}"
-        )
-    if benchmark == "geneval":
-        from ladder.evaluation.vlm_judges.mask2former_clip import Mask2FormerClip
-        from ladder.evaluation.vlm_judges.observe_geneval import observe_geneval
-
-        named = {"detector": model, "clip": clip}
-        detector = Mask2FormerClip(**{key: value for key, value in named.items() if value})
-        done = observe_geneval(images, questions, detector, output, partial)
-        print(f"{output}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))
-        return
-    layout = open_layout(benchmark, images, questions, name, prompts, originals)
-    there = observing.check(layout, partial)
-    asked = open_judge(judge, model, url, temperature, tries, layout.prompt)
-    if isinstance(asked, Endpoint):
-        rows = observing.stored_rows(output, layout, asked)
-        items = observing.pending(there, rows)
-        new = (question for item in items for question in observing.questions_of(layout, item))
-        print(asked.estimate(new, price))
-        if not yes:
-            print("nothing was sent: --yes sends it")
-            return
-    done = observing.observe(layout, asked, output, partial)
-    print(f"{output}: " + ", ".join(f"{n} items {what}" for what, n in done.items()))
+    files = benchmark_files(benchmark, source, questions, None, originals, name)
+    settings = DrawSettings(seed, steps, guidance, image_guidance)
+    draw(files, model, out, settings, limit, batch, shard)
 
 
-def open_layout(
+def draw(
+    files: BenchmarkFiles,
+    model: Path | None,
+    out: Path,
+    settings: object,
+    limit: int | None,
+    batch: int,
+    shard: str | None = None,
+) -> None:
+    """Draw, and say how many pictures."""
+    from ladder.evaluation import draw_benchmark as drawing
+    from ladder.evaluation.published import drawings
+    from ladder.inference.open import open_ladder
+    from ladder.inference.shipped import shipped_ladder
+    from ladder.models.reference import content_hash
+
+    wanted = [one for one in drawings(files) if limit is None or one.item < limit]
+    part = drawing.Shard.of(shard)
+    folder = model or shipped_ladder()
+    pipeline = drawing.to_best_device(open_ladder(folder))
+    ladder = content_hash(folder / "ladder")
+    done = drawing.draw_benchmark(pipeline, ladder, wanted, out, settings, part, batch)
+    print(f"{out}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))
+
+
+def benchmark_files(
     benchmark: Benchmark,
-    images: Path,
-    questions: Path,
-    name: str | None,
+    source: Path | None,
+    questions: Path | None,
     prompts: Path | None,
     originals: Path | None,
-) -> Layout:
-    """The items of the benchmark; raises ValueError where an option is missing."""
-    from ladder.evaluation.vlm_judges import layouts
+    name: str | None,
+) -> BenchmarkFiles:
+    """The files of a benchmark, by default those in the cache."""
+    from ladder.evaluation.download.prompts import fetched
+    from ladder.evaluation.published import BenchmarkFiles
 
-    if benchmark == "dpg":
-        return layouts.dpg(images, questions)
-    if benchmark == "tiif":
-        if name is None:
-            raise ValueError("tiif needs --name NAME, the folder of the model that drew")
-        return layouts.tiif(images, questions, name)
-    if prompts is None or originals is None:
-        raise ValueError("imgedit needs --prompts FILE and --originals FOLDER")
-    return layouts.imgedit(images, questions, prompts, originals)
-
-
-def open_judge(
-    judge: JudgeName, model: str | None, url: str | None, temperature: float, tries: int, told: str
-) -> Judge:
-    """The judge of that name; raises ValueError where an option is missing."""
-    if judge == "oracle":
-        from ladder.evaluation.vlm_judges.oracle import Oracle
-
-        return Oracle()
-    if judge == "endpoint":
-        from ladder.evaluation.download.prompts import cache
-        from ladder.evaluation.vlm_judges.openai import Endpoint, key_of_environment
-
-        if model is None or url is None:
-            raise ValueError("--judge endpoint needs --model NAME and --url URL")
-        answers = cache() / "answers"
-        return Endpoint(url, model, answers, key_of_environment(), temperature, told, tries=tries)
-    from ladder.evaluation.vlm_judges import local_vqa
-
-    kind = local_vqa.QwenJudge if judge == "qwen2.5-vl" else local_vqa.BlipJudge
-    return kind(model) if model else kind()
+    home = "imgedit-uge" if benchmark == "imgedit-multiturn" else benchmark
+    folder = source or fetched(home)
+    return BenchmarkFiles(benchmark, folder, questions, prompts, originals, name)
 
 
 @app.command(rich_help_panel=BENCHMARKS)
@@ -235,7 +213,23 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score stored observations of a published benchmark: as its own scorer does, and mended."""
+    from ladder.evaluation.json_files import dumps
     from ladder.evaluation.scorers import score_file
 
     found = score_file.score(benchmark, observations, reference, complete, per_item)
-    print(json.dumps(found, indent=None if as_json else 1))
+    print(dumps(found, indent=None if as_json else 1))
+
+
+@app.command(rich_help_panel=BENCHMARKS)
+def table(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT", help="Files that `score` printed.")
+    ],
+    form: Annotated[
+        Literal["md", "latex", "csv"], typer.Option("--format", help="How it is written.")
+    ] = "md",
+) -> None:
+    """Models side by side, with intervals over prompts, and the published rows beside them."""
+    from ladder.evaluation.benchmark_table import read_scores, write_table
+
+    print(write_table(read_scores(results), form), end="")

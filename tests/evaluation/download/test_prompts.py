@@ -14,19 +14,15 @@ import pytest
 
 from ladder.cli import benchmarks, main
 from ladder.evaluation.download import prompts as fetching
-from ladder.evaluation.download.prompts import (
-    PROMPT_SETS,
-    PromptSet,
-    cache,
-    fetch,
-    hash_of,
-    read_sums,
-)
+from ladder.evaluation.download.prompts import cache, fetch, hash_of, read_sums
+from ladder.evaluation.download.suites import PROMPT_SETS, PromptSet
 from ladder.evaluation.download.training_sets import TRAINING_SETS
 
 CONTENT = b'{"tag": "single_object"}\n'
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = "0" * 64
+# `git hash-object` says so of a file with that content.
+GIT = "f1a34c9fef4bfe480142cb3209f7697fcacf87d8"
 
 
 @pytest.fixture
@@ -52,9 +48,7 @@ def home() -> Iterator[tuple[str, list[str]]]:
 
 
 def prompts(host: str, sha256: str = SHA256, **changes) -> PromptSet:
-    one = PromptSet(
-        "toy", host, "owner/toy", "https://example.org/toy", "c", {"a/b c.jsonl": sha256}
-    )
+    one = PromptSet("toy", "owner/toy", "c", {"a/b c.jsonl": f"sha256:{sha256}"}, host)
     return replace(one, **changes)
 
 
@@ -78,7 +72,9 @@ def test_another_hash_is_an_error_and_is_not_kept(home: tuple[str, list[str]], t
     assert leftovers(tmp_path) == []
     path = tmp_path / "a/b c.jsonl"
     path.write_bytes(b"damaged")
-    with pytest.raises(ValueError, match=rf"must have SHA-256 {SHA256}, got {hash_of(path)}"):
+    with pytest.raises(
+        ValueError, match=rf"must have sha256:{SHA256}, got {hash_of(path, 'sha256:')}"
+    ):
         fetch(prompts(home[0]), tmp_path)
     assert path.read_bytes() == b"damaged", "what a person has put there is theirs"
 
@@ -94,20 +90,26 @@ def test_without_a_connection_it_says_what_to_place_where(
     url = f"{host}/owner/toy/{commit}/a/b%20c.jsonl"
     text = str(error.value)
     assert text.startswith(f"can't fetch {url} (")
-    assert f"place that file at {tmp_path}/a/b c.jsonl, with SHA-256 {SHA256}" in text
+    assert f"place that file at {tmp_path}/a/b c.jsonl, with sha256:{SHA256}" in text
     assert leftovers(tmp_path) == []
 
 
-def test_what_is_not_pinned_must_be_given(home: tuple[str, list[str]], tmp_path: Path):
-    bare = prompts(home[0], files={}, example="x.csv")
-    with pytest.raises(ValueError, match="toy has no pinned SHA-256: --sha256 FILE is needed"):
-        fetch(bare, tmp_path)
-    with pytest.raises(ValueError, match="toy has no pinned commit"):
-        fetch(replace(bare, commit=None), tmp_path, {"x.csv": SHA256})
-    fetch(bare, tmp_path, {"x.csv": SHA256})
+def test_further_files_are_brought_with_their_hashes(home: tuple[str, list[str]], tmp_path: Path):
+    fetch(prompts(home[0]), tmp_path, {"x.csv": SHA256})
     assert (tmp_path / "x.csv").read_bytes() == CONTENT
-    with pytest.raises(ValueError, match=f"pinned to SHA-256 {SHA256}, --sha256 says {OTHER}"):
+    with pytest.raises(
+        ValueError, match=f"pinned to sha256:{SHA256}, --sha256 says sha256:{OTHER}"
+    ):
         fetch(prompts(home[0]), tmp_path, {"a/b c.jsonl": OTHER})
+
+
+def test_a_hash_may_be_the_one_that_git_gives(home: tuple[str, list[str]], tmp_path: Path):
+    fetch(prompts(home[0], files={"x.csv": f"git:{GIT}"}), tmp_path)
+    assert (tmp_path / "x.csv").read_bytes() == CONTENT
+    other = "0" * 40
+    with pytest.raises(ValueError, match=f"must have git:{other}, got git:{GIT}: not kept"):
+        fetch(prompts(home[0], files={"y.csv": f"git:{other}"}), tmp_path)
+    assert not (tmp_path / "y.csv").exists()
 
 
 def test_hashes_are_read_as_sha256sum_writes_them(tmp_path: Path):
@@ -123,7 +125,7 @@ def test_hashes_are_read_as_sha256sum_writes_them(tmp_path: Path):
 def test_the_pinned_hash_of_geneval_is_that_of_the_file_for_tests(golden: Path):
     files = PROMPT_SETS["geneval"].files
     assert (
-        hash_of(golden.parent / "prompts/geneval_metadata.jsonl")
+        hash_of(golden.parent / "prompts/geneval_metadata.jsonl", "sha256:")
         == files["prompts/evaluation_metadata.jsonl"]
     )
 
@@ -145,14 +147,26 @@ def test_the_verb_fetches_into_the_cache(
     capsys: pytest.CaptureFixture,
 ):
     monkeypatch.setenv("LADDER_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "sums").write_text(f"{SHA256}  dpg_bench/dpg_bench.csv\n")
-    words = ["fetch", "benchmark", "dpg", "--sha256", str(tmp_path / "sums")]
-    assert main.main([*words, "--host", home[0], "--commit", "c"]) == 0
-    path = tmp_path / "cache/benchmarks/dpg/dpg_bench/dpg_bench.csv"
+    monkeypatch.setitem(PROMPT_SETS, "dpg", prompts(home[0], commit="of old"))
+    words = ["fetch", "benchmark", "dpg", "--host", home[0], "--commit", "c"]
+    assert main.main(words) == 0
+    path = tmp_path / "cache/benchmarks/dpg/a/b c.jsonl"
     assert capsys.readouterr().out == f"{path}: fetched, {len(CONTENT)} bytes\n"
+    path.unlink()
     assert main.main(["fetch", "benchmark", "dpg"]) == 2
-    assert "dpg has no pinned SHA-256" in capsys.readouterr().err
+    assert "owner/toy/of%20old" in capsys.readouterr().err.replace("of old", "of%20old")
+
+
+def test_every_benchmark_is_fetched_without_a_hash_of_the_user():
     assert [*PROMPT_SETS] == [*benchmarks.PROMPT_SETS]
+    for known in PROMPT_SETS.values():
+        assert known.files, known.name
+        assert len(known.commit) == 40
+        for path, expected in known.files.items():
+            kind, _, value = expected.partition(":")
+            assert len(value) == {"sha256": 64, "git": 40}[kind], path
+            assert known.url(path).startswith("https://raw.githubusercontent.com/")
+    assert sum(len(known.files) for known in PROMPT_SETS.values()) > 150
 
 
 def test_data_are_listed_and_fetched_only_with_a_yes(
@@ -181,7 +195,5 @@ def test_data_are_listed_and_fetched_only_with_a_yes(
     assert "a training set is one of BLIP3o-Pretrain-Long-Caption" in capsys.readouterr().err
 
 
-def test_every_pinned_hash_is_one():
-    for known in PROMPT_SETS.values():
-        assert all(len(sha256) == 64 for sha256 in known.files.values())
+def test_a_home_that_is_silent_is_out_of_reach_in_time():
     assert fetching.TIMEOUT <= 60

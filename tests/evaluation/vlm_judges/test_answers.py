@@ -3,15 +3,16 @@ needed and given up in the end."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.evaluation.vlm_judges.server import JudgeServer, completion, said, serving, status
 from tests.tiny import SIDE, tiny_mllm, tiny_picture
 from transformers import (
     BertTokenizerFast,
@@ -21,26 +22,40 @@ from transformers import (
 )
 
 from ladder.cli import main
+from ladder.evaluation.scorers.judge_text import yes_or_no
 from ladder.evaluation.scorers.score_file import score
 from ladder.evaluation.toy.test_set import evaluation_questions
-from ladder.evaluation.vlm_judges import Question, identity, plain
+from ladder.evaluation.vlm_judges import JudgeQuestion, identity
+from ladder.evaluation.vlm_judges.batch import BatchAnswers, write_batch
 from ladder.evaluation.vlm_judges.local_vqa import BlipJudge, QwenJudge
 from ladder.evaluation.vlm_judges.observe import rows_file
 from ladder.evaluation.vlm_judges.openai import Endpoint, picture_tokens
 from ladder.evaluation.vlm_judges.oracle import Oracle, reply
+from ladder.evaluation.vlm_judges.pictures import JudgePicture, PictureEncoding
 from ladder.world.oracle import detect
 from ladder.world.render import render
 from ladder.world.scenes import Scene, Thing
 
-ASKED = [Question((tiny_picture(seed),), f"is there a red star {seed}?") for seed in range(3)]
+ASKED = [
+    JudgeQuestion((JudgePicture(tiny_picture(seed)),), f"is there a red star {seed}?")
+    for seed in range(3)
+]
+
+
+def texts(judge, questions) -> list[str]:
+    answers = judge.answer(questions)
+    assert [answer.status for answer in answers] == ["answered"] * len(questions)
+    return [answer.text for answer in answers]
 
 
 @pytest.mark.parametrize(
     ("text", "read"),
-    [("Yes.", "yes"), ("no, it is blue", "no"), ("**No**", "no"), ("none", "none"), (" a ", "a")],
-)
-def test_yes_and_no_are_read_where_a_text_begins_with_them(text: str, read: str):
-    assert plain(text) == read
+    [("Yes.", "yes"), ("no, it is blue", "no"), ("**No**", "no"), ("none", None), (" a ", None),
+     ("<think>no, or</think> yes", "yes"), ("a draft</think>\n\nNo", "no"),
+     ("<think>yes, it", None)],
+)  # fmt: skip
+def test_yes_and_no_are_read_where_a_text_begins_with_them(text: str, read: str | None):
+    assert yes_or_no(text) == read
 
 
 # ---- the oracle ----
@@ -48,8 +63,10 @@ def test_yes_and_no_are_read_where_a_text_begins_with_them(text: str, read: str)
 
 def test_the_oracle_answers_every_question_of_the_world_right():
     questions = evaluation_questions(12, seed=5)
-    asked = [Question((Image.fromarray(render(q.scene)),), q.text) for q in questions]
-    answers = Oracle().answer(asked)
+    asked = [
+        JudgeQuestion((JudgePicture(Image.fromarray(render(q.scene))),), q.text) for q in questions
+    ]
+    answers = texts(Oracle(), asked)
     wrong = [
         (question.text, question.answer, said)
         for question, said in zip(questions, answers, strict=True)
@@ -84,16 +101,19 @@ def test_the_oracle_answers_yes_or_no():
 
 
 def test_the_oracle_says_what_it_cannot_answer():
-    blank = Image.fromarray(np.full((96, 96, 3), (176, 188, 202), np.uint8))
-    said = Oracle().answer(
-        [Question((blank,), text) for text in ("where is the star?", "how many shapes are there?",
-                                               "what is at the top?", "is there a red star?")]
+    blank = JudgePicture(Image.fromarray(np.full((96, 96, 3), (176, 188, 202), np.uint8)))
+    said = texts(
+        Oracle(),
+        [JudgeQuestion((blank,), text) for text in (
+            "where is the star?", "how many shapes are there?", "what is at the top?",
+            "is there a red star?",
+        )]
     )  # fmt: skip
     assert said == ["unclear", "zero", "nothing", "no"]
     with pytest.raises(ValueError, match="toy world's questions only, got 'who is it"):
-        Oracle().answer([Question((blank,), "who is it?")])
+        Oracle().answer([JudgeQuestion((blank,), "who is it?")])
     with pytest.raises(ValueError, match="looks at one picture, got 2"):
-        Oracle().answer([Question((blank, blank), "how many shapes are there?")])
+        Oracle().answer([JudgeQuestion((blank, blank), "how many shapes are there?")])
 
 
 # ---- models ----
@@ -126,133 +146,126 @@ def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_blip_answers_each_question_by_itself(tiny_blip: Path):
     judge = BlipJudge(tiny_blip)
-    together = judge.answer(ASKED)
-    assert together == [judge.answer([question])[0] for question in ASKED]
-    assert all(isinstance(answer, str) for answer in together)
+    together = texts(judge, ASKED)
+    assert together == [texts(judge, [question])[0] for question in ASKED]
     assert len(judge.version) == 16
 
 
-def test_qwen_is_told_to_answer_yes_or_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_qwen_is_told_to_answer_yes_or_no(tmp_path: Path):
     judge = QwenJudge(tiny_mllm(tmp_path))
-    together = judge.answer(ASKED)
+    together = texts(judge, ASKED)
     alone = [
-        judge.understanding.ask(question.pictures[0], f"{question.text} Answer yes or no.", 16)
+        judge.understanding.ask(
+            question.pictures[0].open(), f"{question.text} Answer yes or no.", 16
+        )
         for question in ASKED
     ]
     assert together == alone
     who = identity(judge)
     assert (who["judge"], who["temperature"]) == ("qwen2.5-vl", 0.0)
-    monkeypatch.setattr(QwenJudge, "prompt", "{question} Yes or no?")
+    judge.prompt = "{question} Yes or no?"
     assert identity(judge)["prompt_hash"] != who["prompt_hash"]
 
 
 # ---- an endpoint ----
 
 
-class Server:
-    """An OpenAI-compatible server; `statuses` are its next answers, then 200 for ever."""
-
-    def __init__(self) -> None:
-        self.statuses: list[int] = []
-        self.forever = 200
-        self.content: dict | None = {
-            "choices": [{"message": {"content": "Yes."}}],
-            "model": "toy-2026",
-        }
-        self.bodies: list[dict] = []
-        self.keys: list[str | None] = []
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            state.bodies.append(body)
-            state.keys.append(self.headers["Authorization"])
-            status = state.statuses.pop(0) if state.statuses else state.forever
-            self.send_response(status)
-            self.end_headers()
-            text = body["messages"][0]["content"][0]["text"]
-            echo = {"choices": [{"message": {"content": text}}]}
-            self.wfile.write(json.dumps(state.content or echo).encode())
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        state.url = f"http://127.0.0.1:{running.server_port}/v1"
+def server() -> Iterator[JudgeServer]:
+    with serving() as state:
         yield state
-        running.shutdown()
 
 
-def endpoint(server: Server, cache: Path, **changes) -> Endpoint:
-    named = {"key": "secret", "pause": 0.001, "tries": 4, "jobs": 1} | changes
+def endpoint(server: JudgeServer, cache: Path, **changes) -> Endpoint:
+    named = {"key": "secret", "tries": 4, "jobs": 1} | changes
     return Endpoint(server.url, "toy", cache, **named)
 
 
-def test_a_busy_server_is_asked_again_and_answers_are_stored(server: Server, tmp_path: Path):
-    server.statuses = [500, 429]
+def test_answers_are_stored(server: JudgeServer, tmp_path: Path):
     judge = endpoint(server, tmp_path)
-    assert (judge.version, judge.answer(ASKED)) == ("toy", ["Yes."] * 3)
-    assert (len(server.bodies), judge.version) == (5, "toy-2026")
+    found = judge.answer(ASKED)
+    assert [(one.text, one.version) for one in found] == [("Yes.", "toy-2026")] * 3
     assert {*server.keys} == {"Bearer secret"}
     again = endpoint(server, tmp_path)
-    assert again.answer(ASKED) == ["Yes."] * 3
-    assert (len(server.bodies), again.version) == (5, "toy-2026"), "the second run sends nothing"
+    assert again.answer(ASKED) == found
+    assert len(server.bodies) == 3, "the second run sends nothing"
     assert "secret" not in repr(judge)
     assert not any("secret" in path.read_text() for path in tmp_path.rglob("*.json"))
     assert not [*tmp_path.rglob("*.part")]
 
 
-@pytest.mark.parametrize("change", ["model", "temperature", "prompt", "picture"])
-def test_anything_else_is_asked_anew(change: str, server: Server, tmp_path: Path):
+CHANGES = {
+    "model": {"model": "other"}, "temperature": {"temperature": 1.0},
+    "prompt": {"prompt": "{question} Say yes or no."}, "length": {"max_tokens": 9},
+    "encoding": {"encoding": PictureEncoding("png")}, "picture": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_anything_else_is_asked_anew(change: str, server: JudgeServer, tmp_path: Path):
     endpoint(server, tmp_path).answer(ASKED[:1])
-    changes = {"model": {"model": "other"}, "temperature": {"temperature": 1.0},
-               "prompt": {"prompt": "{question} Say yes or no."}, "picture": {}}  # fmt: skip
-    judge = Endpoint(**{"url": server.url, "model": "toy", "cache": tmp_path} | changes[change])
-    picture = tiny_picture(9) if change == "picture" else ASKED[0].pictures[0]
-    judge.answer([Question((picture,), ASKED[0].text)])
+    judge = Endpoint(**{"url": server.url, "model": "toy", "cache": tmp_path} | CHANGES[change])
+    picture = JudgePicture(tiny_picture(9)) if change == "picture" else ASKED[0].pictures[0]
+    judge.answer([JudgeQuestion((picture,), ASKED[0].text)])
     assert len(server.bodies) == 2
 
 
-def test_a_request_holds_the_text_and_the_pictures(server: Server, tmp_path: Path):
+def test_a_request_holds_the_text_and_the_pictures(server: JudgeServer, tmp_path: Path):
     judge = endpoint(server, tmp_path, prompt="{question} Answer yes or no.")
-    judge.answer([Question((tiny_picture(0), tiny_picture(1)), "same {braces}?")])
+    pictures = tuple(JudgePicture(tiny_picture(seed)) for seed in range(2))
+    judge.answer([JudgeQuestion(pictures, "same {braces}?", system="You judge.")])
     body = server.bodies[0]
-    text, *pictures = body["messages"][0]["content"]
+    system, user = body["messages"]
+    text, *sent = user["content"]
+    assert system == {"role": "system", "content": "You judge."}
     assert text == {"type": "text", "text": "same {braces}? Answer yes or no."}
-    assert [part["image_url"]["url"][:22] for part in pictures] == ["data:image/png;base64,"] * 2
-    assert (body["model"], body["temperature"]) == ("toy", 0.0)
+    assert [part["image_url"]["url"][:23] for part in sent] == ["data:image/jpeg;base64,"] * 2
+    assert (body["model"], body["temperature"], body["max_completion_tokens"]) == ("toy", 0.0, 512)
+    endpoint(server, tmp_path, token_limit="max_tokens", max_tokens=7).answer(ASKED[:1])
+    assert server.bodies[1]["max_tokens"] == 7
+    assert "max_completion_tokens" not in server.bodies[1]
 
 
-def test_a_server_that_stays_busy_is_given_up(server: Server, tmp_path: Path):
-    server.forever = 503
-    with pytest.raises(ConnectionError, match=r"no answer in 4 tries, the last time: status 503"):
-        endpoint(server, tmp_path).answer(ASKED[:1])
-    assert len(server.bodies) == 4
-    away = Endpoint("http://127.0.0.1:9/v1", "toy", tmp_path, tries=2, pause=0.001)
-    with pytest.raises(ConnectionError, match="no answer in 2 tries, the last time: ConnectError"):
-        away.answer(ASKED[:1])
+def test_a_picture_is_encoded_once_and_bounded(
+    server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Once for all its questions, and never for the estimate."""
+    path = tmp_path / "wide.png"
+    Image.new("RGB", (300, 100), "red").save(path)
+    opened = []
+    whole = JudgePicture.open
+    monkeypatch.setattr(JudgePicture, "open", lambda one: opened.append(one) or whole(one))
+    questions = [JudgeQuestion((JudgePicture(path),), f"is it {n}?") for n in range(12)]
+    judge = endpoint(server, tmp_path, jobs=4, encoding=PictureEncoding("png", longest=150))
+    assert judge.estimate(questions).calls == 12
+    assert opened == []
+    judge.answer(questions)
+    assert len(opened) == 1
+    urls = {body["messages"][0]["content"][1]["image_url"]["url"] for body in server.bodies}
+    (url,) = urls
+    sent = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    assert (sent.size, sent.format, len(server.bodies)) == ((150, 50), "PNG", 12)
 
 
-def test_a_refusal_is_not_repeated(server: Server, tmp_path: Path):
-    server.forever = 401
-    with pytest.raises(ConnectionError, match="refused with status 401"):
-        endpoint(server, tmp_path).answer(ASKED)
-    assert len(server.bodies) <= 3
-    server.forever, server.content = 200, {"error": "none"}
-    with pytest.raises(ConnectionError, match="must answer with choices"):
-        endpoint(server, tmp_path).answer(ASKED[:1])
-    with pytest.raises(ValueError, match="at least once, got tries=0"):
-        endpoint(server, tmp_path, tries=0)
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [({"tries": 0}, "tries of a judge must be above 0, got 0"),
+     ({"jobs": 0}, "jobs of a judge"), ({"timeout": 0}, "timeout of a judge"),
+     ({"max_tokens": -1}, "max_tokens of a judge")],
+)  # fmt: skip
+def test_settings_of_a_judge_are_checked(changes: dict, rule: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=rule):
+        Endpoint("http://127.0.0.1:9/v1", "toy", tmp_path, **changes)
 
 
-def test_the_cost_is_known_before_anything_is_sent(server: Server, tmp_path: Path):
-    judge = endpoint(server, tmp_path, longest=100)
+def test_pictures_are_sent_in_a_known_form():
+    for named in ({"quality": 0}, {"longest": 0}):
+        with pytest.raises(ValueError, match="got 0"):
+            PictureEncoding(**named)
+
+
+def test_the_cost_is_known_before_anything_is_sent(server: JudgeServer, tmp_path: Path):
+    judge = endpoint(server, tmp_path, max_tokens=100)
     found = judge.estimate(ASKED, prices=(2.5, 10.0))
     tokens = 3 * (picture_tokens(SIDE, SIDE) + len(ASKED[0].text) // 4 + 1)
     assert (found.questions, found.calls) == (3, 3)
@@ -264,20 +277,58 @@ def test_the_cost_is_known_before_anything_is_sent(server: Server, tmp_path: Pat
     assert str(judge.estimate(ASKED[:2])).startswith("0 calls (2 of 2 answers are stored)")
 
 
-def test_many_at_a_time_are_answered_in_order(server: Server, tmp_path: Path):
-    many = [Question((tiny_picture(0),), f"number {number}?") for number in range(24)]
-    server.content = None  # every answer is its own question
-    answers = endpoint(server, tmp_path, jobs=8).answer(many)
-    assert answers == [question.text for question in many]
+def test_many_at_a_time_are_answered_in_order(server: JudgeServer, tmp_path: Path):
+    picture = JudgePicture(tiny_picture(0))
+    many = [JudgeQuestion((picture,), f"number {number}?") for number in range(24)]
+    # Every answer is its own question.
+    server.forever = lambda handler, body: said(body["messages"][0]["content"][0]["text"])(
+        handler, body
+    )
+    assert texts(endpoint(server, tmp_path, jobs=8), many) == [one.text for one in many]
 
 
-def test_the_verb_asks_an_endpoint_once(
-    server: Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
+# ---- a batch ----
+
+
+def test_a_batch_holds_the_same_requests_and_its_answers_are_stored(
+    server: JudgeServer, tmp_path: Path
 ):
-    """Neither a second run nor one without the rows of the first sends anything."""
+    judge = endpoint(server, tmp_path / "cache")
+    judge.answer(ASKED[:1])
+    assert write_batch(judge, ASKED, tmp_path / "batch.jsonl") == 2
+    requests = [json.loads(line) for line in (tmp_path / "batch.jsonl").read_text().splitlines()]
+    assert {(one["method"], one["url"]) for one in requests} == {("POST", "/v1/chat/completions")}
+    single = endpoint(server, tmp_path / "other")
+    single.answer(ASKED[1:])
+    assert [one["body"] for one in requests] == server.bodies[1:]
+    first, second = (one["custom_id"] for one in requests)
+    body = {"model": "toy-2026", "choices": [{"message": {"content": "No"}}]}
+    stopped = {"error": {"code": "content_filter"}}
+    lines = [
+        {"custom_id": second, "response": {"status_code": 400, "body": stopped}},
+        {"custom_id": first, "response": {"status_code": 200, "body": body}},
+    ]
+    (tmp_path / "done.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    read = BatchAnswers.read(judge, tmp_path / "done.jsonl")
+    sent = len(server.bodies)
+    found = read.answer(ASKED)
+    assert [one.status for one in found] == ["answered", "answered", "filtered"]
+    assert [one.text for one in found[:2]] == ["Yes.", "No"]
+    other = JudgeQuestion(ASKED[0].pictures, "another?")
+    assert read.answer([other])[0].reason == "no answer in the batch's file"
+    assert judge.estimate(ASKED).calls == 1, "only the filtered question is asked again"
+    assert len(server.bodies) == sent
+    (tmp_path / "done.jsonl").write_text("[1]")
+    with pytest.raises(ValueError, match="must have lines with a custom_id"):
+        BatchAnswers.read(judge, tmp_path / "done.jsonl")
+
+
+# ---- the verb ----
+
+
+@pytest.fixture
+def dpg_words(server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command line that asks two questions about each quarter of a grid."""
     monkeypatch.setenv("LADDER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LADDER_JUDGE_KEY", "secret")
     (tmp_path / "table.csv").write_text(
@@ -285,20 +336,86 @@ def test_the_verb_asks_an_endpoint_once(
         'a,1,0,entity (x),Is it?\na,2,"1, 1",entity (x),Is it really?\n'
     )
     tiny_picture(0).save(tmp_path / "a.png")
-    out = tmp_path / "out.json"
     words = ["observe", "dpg", str(tmp_path), "--questions", str(tmp_path / "table.csv")]
-    words += ["-o", str(out), "--judge", "endpoint", "--model", "toy", "--url", server.url, "--yes"]
-    assert main.main(words) == 0
+    words += ["-o", str(tmp_path / "out.json"), "--judge", "endpoint", "--model", "toy"]
+    return [*words, "--url", server.url, "--yes", "--tries", "1"]
+
+
+def test_the_verb_asks_an_endpoint_once(
+    server: JudgeServer, dpg_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """Neither a second run nor one without the rows of the first sends anything."""
+    out = tmp_path / "out.json"
+    assert main.main(dpg_words) == 0
     assert len(server.bodies) == 8
-    assert main.main(words) == 0
+    assert main.main(dpg_words) == 0
     rows_file(out).unlink()
-    assert main.main(words) == 0
+    assert main.main(dpg_words) == 0
     assert len(server.bodies) == 8
     assert "0 calls (8 of 8 answers are stored)" in capsys.readouterr().out
     found = score("dpg", out, tmp_path / "table.csv", complete=True)
-    assert found["fixed"]["dpg"] == 100.0
+    assert (found["fixed"]["dpg"], found["partial"]) == (100.0, False)
     written = json.loads(out.read_text())
     assert (written["benchmark"], written["judge_version"]) == ("dpg-toy", "toy-2026")
+    assert written["settings"] == {
+        "max_tokens": 512, "format": "jpeg", "quality": 90, "longest": 2048
+    }  # fmt: skip
+
+
+def test_failures_are_missing_and_asked_again(
+    server: JudgeServer, dpg_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    """A refused question takes its picture out of the score; it isn't a zero."""
+    out, table = tmp_path / "out.json", tmp_path / "table.csv"
+    server.replies = [said("I'm sorry, but no."), status(400, "content_filter")]
+    assert main.main([*dpg_words, "--jobs", "1"]) == 0
+    assert "answers that failed: 1 refused, 1 filtered" in capsys.readouterr().out
+    found = score("dpg", out, table)
+    assert (found["partial"], found["fixed"]["dpg"]) == (True, 100.0)
+    assert (found["failures"], found["missing"]) == ({"refused": 1, "filtered": 1}, ["a"])
+    with pytest.raises(ValueError, match="must be complete"):
+        score("dpg", out, table, complete=True)
+    assert main.main(dpg_words) == 0, "without --retry nothing is asked"
+    assert len(server.bodies) == 8
+    assert main.main([*dpg_words, "--retry", "failed"]) == 0
+    assert len(server.bodies) == 9, "the filtered one; the refusal in words is a stored answer"
+    row = json.loads(rows_file(out).read_text().splitlines()[-1])
+    assert [one["status"] for one in row["answers"]].count("answered") == 7
+
+
+def test_a_judge_out_of_reach_stops_the_run(
+    dpg_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    words = [*dpg_words, "--url", "http://127.0.0.1:9/v1"]
+    assert main.main(words) == 2
+    assert "the judge answers nothing: no answer in 1 tries" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_answers_of_another_model_are_not_in_the_score(
+    server: JudgeServer, dpg_words: list[str], tmp_path: Path
+):
+    server.replies = [completion({"content": "No"}, model="another")]
+    assert main.main([*dpg_words, "--jobs", "1"]) == 0
+    found = score("dpg", tmp_path / "out.json", tmp_path / "table.csv")
+    assert (found["failures"], found["fixed"]["dpg"]) == ({"unreachable": 1}, 100.0)
+    assert found["judge_version"] == "toy-2026"
+
+
+def test_a_batch_by_the_verb(
+    server: JudgeServer, dpg_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    file = tmp_path / "batch.jsonl"
+    assert main.main([*dpg_words, "--batch", "write", str(file)]) == 0
+    assert "8 requests; nothing was sent" in capsys.readouterr().out
+    body = {"choices": [{"message": {"content": "yes"}}]}
+    names = [json.loads(line)["custom_id"] for line in file.read_text().splitlines()]
+    lines = [{"custom_id": n, "response": {"status_code": 200, "body": body}} for n in names]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main.main([*dpg_words, "--batch", "read", str(file)]) == 0
+    assert server.bodies == []
+    found = score("dpg", tmp_path / "out.json", tmp_path / "table.csv", complete=True)
+    assert found["fixed"]["dpg"] == 100.0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +125,7 @@ class Eye:
     """Finds one bench in every picture."""
 
     name, version, temperature, prompt = "eye", "1", 0.0, ""
+    settings: Mapping[str, Any] = {}
     classes = frozenset({"bench", "cow"})
 
     def __init__(self) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from ladder.cli import benchmarks, main
+from ladder.cli import judges, main
 from ladder.evaluation.scorers.score_file import score
-from ladder.evaluation.vlm_judges import Question
-from ladder.evaluation.vlm_judges.layouts import Layout, dpg, imgedit, quarters, tiif
+from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
+from ladder.evaluation.vlm_judges.layouts import Layout, dpg, imgedit, tiif
 from ladder.evaluation.vlm_judges.observe import observe, rows_file
+from ladder.evaluation.vlm_judges.pictures import JudgePicture, quarters
 
 COLUMNS = ("item_id", "proposition_id", "dependency", "tuple", "question_natural_language")
 REDS = {"all red": 4, "half": 2}
@@ -25,17 +27,18 @@ class Eye:
     """Says yes to `is it red?` where the picture's first pixel is; counts what it is asked."""
 
     name, version, temperature, prompt = "eye", "1", 0.0, "{question}"
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, most: int = 10**6) -> None:
         self.asked: list[str] = []
         self.most = most
 
-    def answer(self, questions: Sequence[Question]) -> list[str]:
+    def answer(self, questions: Sequence[JudgeQuestion]) -> list[Answer]:
         if len(self.asked) + len(questions) > self.most:
             raise ConnectionError("no more")
         self.asked += [question.text for question in questions]
-        reds = [q.pictures[-1].getpixel((0, 0)) == (255, 0, 0) for q in questions]
-        return ["Yes." if red else "No, it isn't." for red in reds]
+        reds = [q.pictures[-1].open().getpixel((0, 0)) == (255, 0, 0) for q in questions]
+        return [Answer("Yes." if red else "No, it isn't.") for red in reds]
 
 
 @pytest.fixture
@@ -105,14 +108,27 @@ def test_missing_pictures_are_counted_or_marked(dpg_files: tuple[Path, Path], tm
         observe(layout, Eye(), out, partial=True)
 
 
-def test_a_grid_is_cut_into_four():
-    grid = Image.new("RGB", (4, 2))
+def test_a_grid_is_cut_into_four(tmp_path: Path):
+    grid, path = Image.new("RGB", (4, 2)), tmp_path / "grid.png"
     for x in range(4):
         grid.putpixel((x, 1), (x, 0, 0))
-    parts = [part.getpixel((0, 0))[0] for (part,) in quarters((grid,))]
-    assert parts == [0, 0, 0, 2]
+    grid.save(path)
+    parts = quarters(path)
+    assert [part.open().getpixel((0, 0))[0] for part in parts] == [0, 0, 0, 2]
+    assert {part.size for part in parts} == {(2, 1)}
+    assert len({part.digest for part in parts}) == 4
+    Image.new("RGB", (3, 2)).save(path)
     with pytest.raises(ValueError, match="even sides, got 3 x 2"):
-        quarters((Image.new("RGB", (3, 2)),))
+        quarters(path)[0].open()
+
+
+def test_an_edited_picture_is_brought_to_the_size_of_its_source(tmp_path: Path):
+    Image.new("RGB", (8, 4)).save(tmp_path / "before.png")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "after.png")
+    after = JudgePicture(tmp_path / "after.png", like=tmp_path / "before.png")
+    assert (after.size, after.open().size, after.open().getpixel((0, 0))) == (
+        (8, 4), (8, 4), (255, 0, 0)
+    )  # fmt: skip
 
 
 def tiif_files(folder: Path) -> tuple[Path, Path]:
@@ -150,10 +166,10 @@ def test_tiif_is_observed_and_scored(tmp_path: Path):
 class Critic(Eye):
     """Writes what ImgEdit's judges write, and remembers the pictures it saw."""
 
-    def answer(self, questions: Sequence[Question]) -> list[str]:
+    def answer(self, questions: Sequence[JudgeQuestion]) -> list[Answer]:
         self.asked += [question.text for question in questions]
         self.seen = [[picture.size for picture in question.pictures] for question in questions]
-        return ["Brief reasoning: fine\nA: 4\nB: 3\nC: 2"] * len(questions)
+        return [Answer("Brief reasoning: fine\nA: 4\nB: 3\nC: 2")] * len(questions)
 
 
 def imgedit_layout(folder: Path) -> Layout:
@@ -190,7 +206,8 @@ def test_a_missing_edit_is_invalid_not_forgotten(tmp_path: Path):
     assert [(item["judge_text"] == "", item["partial"]) for item in items] == [
         (False, True), (True, True)
     ]  # fmt: skip
-    assert score("imgedit", out)["fixed"]["invalid"] == 1
+    found = score("imgedit", out)
+    assert (found["fixed"]["invalid"], found["missing"], found["failures"]) == (1, ["1"], {})
 
 
 # ---- the verb ----
@@ -207,14 +224,14 @@ def test_the_verb_estimates_and_sends_nothing_unasked(
     words = ["observe", "dpg", str(dpg_files[0]), "--questions", str(dpg_files[1])]
     words += ["-o", str(out), "--judge", "endpoint"]
     assert main.main(words) == 2
-    assert "--judge endpoint needs --model NAME and --url URL" in capsys.readouterr().err
+    assert "--judge endpoint needs the judge's model and --url URL" in capsys.readouterr().err
     words += ["--model", "toy", "--url", "http://127.0.0.1:9/v1", "--price", "2.5", "10"]
     assert main.main(words) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("16 calls (0 of 16 answers are stored), about ")
     assert shown[1] == "nothing was sent: --yes sends it"
     assert main.main([*words, "--yes", "--tries", "1"]) == 2
-    assert "gave no answer in 1 tries" in capsys.readouterr().err
+    assert "the judge answers nothing: no answer in 1 tries" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -226,4 +243,4 @@ def test_the_verb_names_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "tiif needs --name NAME" in capsys.readouterr().err
     assert main.main([*words, "--name", "ours"]) == 2
     assert "the oracle knows the toy world's questions only" in capsys.readouterr().err
-    assert "oracle" in benchmarks.JUDGES
+    assert "oracle" in judges.JUDGES

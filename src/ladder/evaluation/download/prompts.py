@@ -1,102 +1,26 @@
 """`ladder fetch benchmark`: prompt sets of published benchmarks, from their homes into a cache.
 
-A file is taken at a pinned commit and kept only if its SHA-256 is the pinned one. No set is shipped
-with this code, and what is not known is not invented: for a set without pinned hashes the user
-brings them, in a file as `sha256sum` writes it. Once there, nothing is downloaded again.
-
-What is pinned, and where it comes from:
-
-geneval  The hash is that of the file that GenEval's own `prompts/create_prompts.py` writes with its
-         default seed, 43 (run on its list of objects, the outcome is equal byte for byte). The
-         commit is one whose README says that these prompts are in `prompts/`.
-dpg, tiif, imgedit  A commit whose files were read; no hash of the files is known.
-gedit    Neither commit nor file names are known.
+A file is taken at a pinned commit and kept only if its hash is the pinned one (see `suites`). Once
+there, it isn't downloaded again; a run that was stopped goes on with the files that lack.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
 
 import pooch
 
-GITHUB = "https://raw.githubusercontent.com"
-HUB = "https://huggingface.co"
+from ladder.evaluation.download.suites import PromptSet
+from ladder.evaluation.json_files import dumps, lines_of, read_text, write_text
+
 TIMEOUT = 30
 """Seconds without a byte after which a home counts as out of reach."""
-
-
-@dataclass(frozen=True)
-class PromptSet:
-    """Where the files of a benchmark are, at which commit, and what is known of them."""
-
-    name: str
-    host: str
-    repository: str
-    """The path of the repository on the host, in front of the commit."""
-    page: str
-    """Where a person can look at it."""
-    commit: str | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 in hexadecimal by path in the repository; empty where none is known."""
-    example: str = ""
-    """A path of a file that `ladder` reads, for a set without pinned hashes."""
-
-    def url(self, path: str) -> str:
-        return f"{self.host}/{self.repository}/{self.commit}/{quote(path)}"
-
-
-PROMPT_SETS = {
-    known.name: known
-    for known in (
-        PromptSet(
-            name="geneval",
-            host=GITHUB,
-            repository="djghosh13/geneval",
-            page="https://github.com/djghosh13/geneval",
-            commit="16382b084e1f9ceeefed3a8cb102044e67486dd8",
-            files={
-                "prompts/evaluation_metadata.jsonl": (
-                    "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13"
-                ),
-            },
-        ),
-        PromptSet(
-            name="dpg",
-            host=GITHUB,
-            repository="TencentQQGYLab/ELLA",
-            page="https://github.com/TencentQQGYLab/ELLA",
-            commit="025f650e9b36b9603d606042635d98da09e870de",
-            example="dpg_bench/dpg_bench.csv",
-        ),
-        PromptSet(
-            name="tiif",
-            host=GITHUB,
-            repository="A113N-W3I/TIIF-Bench",
-            page="https://github.com/A113N-W3I/TIIF-Bench",
-            commit="1a4f3f81c2b3b4dee167ffa3b0252b5d85bfc0bf",
-            example="data/testmini_eval_prompts/2d_spatial_relation_eval_prompts.jsonl",
-        ),
-        PromptSet(
-            name="imgedit",
-            host=GITHUB,
-            repository="PKU-YuanGroup/ImgEdit",
-            page="https://github.com/PKU-YuanGroup/ImgEdit",
-            commit="c14480ac5e7b622e08cd8c46f96624a48eb9ab46",
-            example="Benchmark/Basic/basic_edit.json",
-        ),
-        PromptSet(
-            name="gedit",
-            host=HUB,
-            repository="datasets/stepfun-ai/GEdit-Bench/resolve",
-            page="https://huggingface.co/datasets/stepfun-ai/GEdit-Bench",
-        ),
-    )
-}
-"""By the names of the benchmarks."""
+CHUNK = 1 << 20
+HUB_NOTE = "hub.json"
+"""Which commit of a data set was fetched."""
 
 
 def cache() -> Path:
@@ -104,46 +28,42 @@ def cache() -> Path:
     return Path(os.environ.get("LADDER_CACHE") or Path.home() / ".cache/ladder")
 
 
+def fetched(name: str) -> Path:
+    """The folder into which the files of a benchmark are fetched."""
+    return cache() / "benchmarks" / name
+
+
 def fetch(prompts: PromptSet, folder: Path, sums: Mapping[str, str] | None = None) -> list[str]:
     """Bring the files of a set into `folder`; returns a line about each.
 
-    `sums` are hashes of files that have none pinned. Raises ValueError for a set without commit or
-    hashes, and for a file with another hash (one that was there stays); ConnectionError where the
-    home is out of reach, with what is to be placed where.
+    `sums` are SHA-256 of further files, or of another commit's. Raises ValueError for a file with
+    another hash (one that was there stays), and ConnectionError where the home is out of reach,
+    with what is to be placed where.
     """
-    sums = sums or {}
+    sums = {path: f"sha256:{sha256}" for path, sha256 in (sums or {}).items()}
     for path in {*sums} & {*prompts.files}:
         if sums[path] != prompts.files[path]:
             raise ValueError(
-                f"{path} is pinned to SHA-256 {prompts.files[path]}, --sha256 says {sums[path]}"
+                f"{path} is pinned to {prompts.files[path]}, --sha256 says {sums[path]}"
             )
     files = {**prompts.files, **sums}
-    if not files:
-        raise ValueError(
-            f"{prompts.name} has no pinned SHA-256: --sha256 FILE is needed, with a line "
-            f"HASH PATH, as sha256sum writes it, for each file of {prompts.page}"
-            + (f", such as {prompts.example}" if prompts.example else "")
-        )
-    if prompts.commit is None:
-        raise ValueError(f"{prompts.name} has no pinned commit: --commit is needed")
-    return [fetch_file(prompts.url(path), folder / path, files[path]) for path in files]
+    lines = [fetch_file(prompts.url(path), folder / path, files[path]) for path in files]
+    return lines + (fetch_data_set(prompts.data_set, folder) if prompts.data_set else [])
 
 
-def fetch_file(url: str, path: Path, sha256: str) -> str:
-    """Bring one file to `path`, unless it is there; returns what was done.
-
-    Raises as `fetch`.
-    """
+def fetch_file(url: str, path: Path, expected: str) -> str:
+    """Bring one file to `path`, unless it is there; returns what was done."""
     if path.is_file():
-        if (found := hash_of(path)) != sha256:
-            rule = f"{path} must have SHA-256 {sha256}, got {found}"
+        if (found := hash_of(path, expected)) != expected:
+            rule = f"{path} must have {expected}, got {found}"
             raise ValueError(f"{rule}: move it away and fetch it again")
         return f"{path}: already there, its hash is right"
     pooch.get_logger().setLevel("WARNING")
+    by_pooch = expected.startswith("sha256:")
     try:
         pooch.retrieve(
             url,
-            known_hash=f"sha256:{sha256}",
+            known_hash=expected if by_pooch else None,
             fname=path.name,
             path=path.parent,
             downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
@@ -152,25 +72,67 @@ def fetch_file(url: str, path: Path, sha256: str) -> str:
         raise ValueError(f"{url} isn't what is pinned and is not kept: {error}") from error
     except OSError as error:
         raise ConnectionError(
-            f"can't fetch {url} ({error}): place that file at {path}, with SHA-256 {sha256}, "
+            f"can't fetch {url} ({error}): place that file at {path}, with {expected}, "
             "and run this again"
         ) from error
+    if not by_pooch and (found := hash_of(path, expected)) != expected:
+        path.unlink()
+        raise ValueError(f"{url} must have {expected}, got {found}: not kept")
     return f"{path}: fetched, {path.stat().st_size} bytes"
 
 
-def hash_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    return pooch.file_hash(str(path), alg="sha256")
+def fetch_data_set(name: str, folder: Path) -> list[str]:
+    """Bring the tables of a data set on the hub, at its newest commit, which is written down.
+
+    What lies there is compared with the SHA-256 that the hub states for that commit. Raises
+    ConnectionError where the hub is out of reach, ValueError for a file with another hash.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    place = f"place its parquet files in {folder / 'data'} and go on without fetching"
+    try:
+        about = HfApi().dataset_info(name, files_metadata=True)
+        stated = {one.rfilename: one.lfs.sha256 for one in about.siblings or () if one.lfs}
+        lines = []
+        for file in sorted(path for path in stated if path.endswith(".parquet")):
+            path = Path(
+                hf_hub_download(
+                    name, file, repo_type="dataset", revision=about.sha, local_dir=folder
+                )
+            )
+            expected = f"sha256:{stated[file]}"
+            if (found := hash_of(path, expected)) != expected:
+                raise ValueError(f"{path} must have {expected}, got {found}: fetch it again")
+            lines.append(f"{path}: {path.stat().st_size} bytes, as the hub states")
+    except (OSError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConnectionError(f"can't fetch {name} from the hub ({reason}): {place}") from error
+    write_text(folder / HUB_NOTE, dumps({"data_set": name, "commit": about.sha}) + "\n")
+    return [*lines, f"{name} is at commit {about.sha}: no commit is pinned for it here"]
+
+
+def hash_of(path: Path, expected: str) -> str:
+    """The hash of a file, of the kind that is expected: `sha256:` or `git:` and hexadecimal."""
+    kind = expected.partition(":")[0]
+    total = hashlib.sha256()
+    if kind == "git":
+        # Git names a file by its length and content.
+        total = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            total.update(chunk)
+    return f"{kind}:{total.hexdigest()}"
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """Hashes by path, from a file as `sha256sum` writes it.
+    """SHA-256 by path, from a file as `sha256sum` writes it.
 
     Raises ValueError for a line of another form, or a path that leads out of the folder.
     """
     sums = {}
-    for line in filter(None, path.read_text().splitlines()):
-        sha256, _, name = line.partition(" ")
+    for line in lines_of(read_text(path)):
+        sha256, _, name = line.rstrip("\r").partition(" ")
         name = name.removeprefix(" ").removeprefix("*")
         inside = PurePosixPath(name)
         if len(sha256) != 64 or {*sha256.lower()} - {*"0123456789abcdef"} or not name:

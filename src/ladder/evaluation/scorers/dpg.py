@@ -22,7 +22,7 @@ COLUMNS = ("item_id", "proposition_id", "dependency", "tuple")
 
 
 @dataclass(frozen=True)
-class Question:
+class DpgQuestion:
     """One question of a prompt."""
 
     number: int
@@ -33,22 +33,22 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Table:
+class QuestionTable:
     """The questions of every prompt, by `item_id`, in the order of the file."""
 
-    prompts: dict[str, list[Question]]
+    prompts: dict[str, list[DpgQuestion]]
     first: str
     """The prompt that the first row belongs to, which the official scorer skips."""
     readable: bool
     """Whether the official scorer can read it: somewhere two parents stand in one cell."""
 
 
-def read_questions(rows: Iterable[Mapping[str, str]]) -> Table:
+def read_questions(rows: Iterable[Mapping[str, str]]) -> QuestionTable:
     """The table of questions from the rows of its CSV.
 
     Raises ValueError for a missing column, naming those that are there, and for an empty table.
     """
-    prompts: dict[str, list[Question]] = {}
+    prompts: dict[str, list[DpgQuestion]] = {}
     several = False
     for row in rows:
         missing = [name for name in COLUMNS if row.get(name) is None]
@@ -57,18 +57,18 @@ def read_questions(rows: Iterable[Mapping[str, str]]) -> Table:
         parents = tuple(int(parent) for parent in row["dependency"].split(","))
         several |= len(parents) > 1
         category = row["tuple"].split("(")[0].strip()
-        question = Question(int(row["proposition_id"]), parents, category)
+        question = DpgQuestion(int(row["proposition_id"]), parents, category)
         prompts.setdefault(row["item_id"], []).append(question)
     if not prompts:
         raise ValueError("a table of questions must have a row, got none")
-    return Table(prompts, next(iter(prompts)), several)
+    return QuestionTable(prompts, next(iter(prompts)), several)
 
 
 Answers = Mapping[str, Sequence[Mapping[str, str]]]
 """For each prompt and picture, what the judge said to each question (by its number as text)."""
 
 
-def official(table: Table, answers: Answers) -> dict[str, Any] | None:
+def official(table: QuestionTable, answers: Answers) -> dict[str, Any] | None:
     """dpg, l1 and l2 in percent, and the prompts that are dropped; None if it can't be read."""
     if not table.readable:
         return None
@@ -89,7 +89,7 @@ def official(table: Table, answers: Answers) -> dict[str, Any] | None:
     return _summary(prompts, categories) | {"dropped": dropped, "prompts": prompts}
 
 
-def fixed(table: Table, answers: Answers) -> dict[str, Any]:
+def fixed(table: QuestionTable, answers: Answers) -> dict[str, Any]:
     """The same without faults: every question of every picture counts, zeroed by all ancestors.
 
     Raises ValueError for an answer or a parent that isn't there, and for parents in a circle.
@@ -112,7 +112,7 @@ def fixed(table: Table, answers: Answers) -> dict[str, Any]:
 
 
 def _scores(
-    questions: Sequence[Question], said: Mapping[str, str], exact: bool = True
+    questions: Sequence[DpgQuestion], said: Mapping[str, str], exact: bool = True
 ) -> dict[int, float]:
     """1 for yes; unless `exact`, "Yes." is a yes as well."""
     texts = {q.number: said[str(q.number)] for q in questions}
@@ -121,14 +121,16 @@ def _scores(
     return {number: float(text == YES) for number, text in texts.items()}
 
 
-def _zeroed_in_order(questions: Sequence[Question], scores: dict[int, float]) -> dict[int, float]:
+def _zeroed_in_order(
+    questions: Sequence[DpgQuestion], scores: dict[int, float]
+) -> dict[int, float]:
     for question in questions:
         if any(scores[parent] == 0 for parent in question.parents if parent != NO_PARENT):
             scores[question.number] = 0.0
     return scores
 
 
-def _zeroed(questions: Sequence[Question], scores: dict[int, float]) -> dict[int, float]:
+def _zeroed(questions: Sequence[DpgQuestion], scores: dict[int, float]) -> dict[int, float]:
     parents = {question.number: question.parents for question in questions}
     found: dict[int, float] = {}
 

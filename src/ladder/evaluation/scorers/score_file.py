@@ -1,16 +1,18 @@
 """`ladder score`: stored observations of a published benchmark to its scores, from the shell.
 
 Nothing is drawn or judged here: what a detector or a judge saw is in a file, and the rest are pure
-functions. Every score comes as `official` (fault for fault as the published scorer) and as `fixed`.
-A run that lacks pictures or questions is marked as partial, with what is missing, or refused.
+functions. Every score comes as `official` (fault for fault as the published scorer) and as `fixed`,
+and the fixed overall score with its interval over prompts. A run that lacks pictures or answers is
+marked as partial, with what is missing and how answers failed, or refused.
 
 geneval  a line a picture: prompt_index, detections {class: [{box, score, color}]}; `--prompts` is
          GenEval's own metadata, a line a prompt
 dpg      {"prompts": [{item_id, answers: [{question: answer} for each picture]}]}; `--questions` is
          the benchmark's CSV
 tiif     a line for each judge and model: {judge, model, records: [{attribute, length, row,
-         expected, answered}]}
-imgedit  [{name, judge_text, type}]; the type may be missing
+         expected, answered}]}; a failed answer is null
+imgedit  [{name, judge_text, type, status}]; type and status may be missing
+others   {"items": [{key, .., answers: [{text, status}]}]}, see `items`
 """
 
 from __future__ import annotations
@@ -21,13 +23,17 @@ import io
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ladder.evaluation.scorers import dpg, geneval, imgedit, tiif
+from ladder.evaluation.confidence import mean_of_groups
+from ladder.evaluation.json_files import lines_of, read_json_lines
+from ladder.evaluation.scorers import dpg, gedit, geneval, geneval2, imgedit, rise, tiif, uge, wise
+from ladder.evaluation.scorers.items import ANSWERED, status_of
 
 UNREADABLE = (
     ArithmeticError,
@@ -46,6 +52,12 @@ LARGEST = 2**30
 """Bytes of a text that is unpacked."""
 PICTURES = 4
 """That GenEval and DPG-Bench ask for each prompt."""
+RESAMPLES, SEED = 2000, 0
+"""Of the interval of an overall score."""
+JUDGE = ("judge", "judge_version", "temperature", "prompt_hash", "settings_hash")
+"""What the answers of one score have in common."""
+SAID = ("judge", "judge_version", "prompt_hash", "settings", "model", "pictures_by")
+"""What a score repeats of its observations."""
 
 
 def score(
@@ -58,37 +70,64 @@ def score(
     """The scores of a file of observations; `reference` holds the prompts or the questions.
 
     `complete` refuses a run that lacks something, `per_item` adds the verdict on each item. Raises
-    ValueError for a run that is refused, or a file of another form.
+    ValueError for a run that is refused, a file of another form, or one with several judges.
     """
     try:
         found = SCORERS[benchmark](read(observations), reference, per_item)
     except UNREADABLE as error:
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"{observations} is not in the form of {benchmark}: {what}") from error
-    if found["missing"] and complete:
-        some = ", ".join(found["missing"][:3]) + (", .." if len(found["missing"]) > 3 else "")
+    missing, failures = found["missing"], found.setdefault("failures", {})
+    if missing and complete:
+        some = ", ".join(missing[:3]) + (", .." if len(missing) > 3 else "")
         raise ValueError(
-            f"a run of {benchmark} must be complete, {len(found['missing'])} are missing: {some}"
+            f"a run of {benchmark} must be complete, {len(missing)} are missing: {some}"
         )
-    return {"benchmark": benchmark, "partial": bool(found["missing"])} | found
+    if failures and complete:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in failures.items())
+        raise ValueError(
+            f"a run of {benchmark} must be complete, answers failed: {kinds}; "
+            "`ladder observe --retry failed` asks again"
+        )
+    groups = {name: values for name, values in found.pop("groups", {}).items() if values}
+    if groups:
+        found["overall"] = asdict(mean_of_groups(groups, RESAMPLES, SEED))
+    return {"benchmark": benchmark, "partial": bool(missing or failures)} | found
 
 
 def read(path: Path) -> str:
-    """A text file, gzipped or plain; raises ValueError for one of more than LARGEST bytes."""
+    """A text file, gzipped or plain, without a byte order mark.
+
+    Raises ValueError for one of more than LARGEST bytes, and for bytes that are no UTF-8.
+    """
     with path.open("rb") as plain, gzip.open(path) as packed:
         file = packed if plain.peek(2)[:2] == b"\x1f\x8b" else plain
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise ValueError(f"{path} must hold at most {LARGEST} bytes of text")
-    return content.decode()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8 text, got {error}") from error
+
+
+def said_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Who judged. Raises ValueError where rows are by several judges: they make no one score."""
+    first: Mapping[str, Any] | None = None
+    for row in rows:
+        first = row if first is None else first
+        theirs, ours = ({name: one.get(name) for name in JUDGE} for one in (row, first))
+        if theirs != ours:
+            raise ValueError(f"a score is of one judge, got answers by {ours} and by {theirs}")
+    return {name: first[name] for name in SAID if first and name in first}
 
 
 def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any]:
     """GenEval has no faults but that it never checks what is missing: both modes are equal."""
-    rows = [json.loads(line) for line in read(needed(prompts, "--prompts")).splitlines()]
+    rows = read_json_lines(needed(prompts, "--prompts"))
+    lines = [json.loads(line) for line in lines_of(text)]
     verdicts, seen = [], Counter()
-    for line in text.splitlines():
-        item = json.loads(line)
+    for item in lines:
         found = {
             name: [geneval.Detected(tuple(d["box"]), d["score"], d.get("color")) for d in group]
             for name, group in item["detections"].items()
@@ -98,23 +137,30 @@ def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any
     if not verdicts:
         raise ValueError("observations of geneval must have a line, got none")
     right: dict[str, list[bool]] = defaultdict(list)
+    by_prompt: dict[int, list[bool]] = defaultdict(list)
     for index, verdict in verdicts:
         right[rows[index]["tag"]].append(verdict.correct)
+        by_prompt[index].append(verdict.correct)
+    groups: dict[str, list[float]] = defaultdict(list)
+    for index, values in by_prompt.items():
+        groups[rows[index]["tag"]].append(float(np.mean(values)))
     means = {tag: float(np.mean(group)) for tag, group in right.items()}
     means["overall"] = float(np.mean([*means.values()]))
     any_right = {index for index, verdict in verdicts if verdict.correct}
     lacking = [f"prompt {i}" for i in range(len(rows)) if seen[i] < PICTURES]
-    result = {"official": means, "fixed": means, "missing": lacking, "images": len(verdicts),
-              "prompts_with_a_right_image": len(any_right) / len(seen)}  # fmt: skip
+    result = said_of(lines) | {
+        "official": means, "fixed": means, "missing": lacking, "images": len(verdicts),
+        "prompts_with_a_right_image": len(any_right) / len(seen), "groups": groups,
+    }  # fmt: skip
     items = [{"prompt_index": i, "correct": v.correct, "reason": v.reason} for i, v in verdicts]
     return result | ({"items": items} if per_item else {})
 
 
 def of_dpg(text: str, questions: Path | None, per_item: bool) -> dict[str, Any]:
-    table = dpg.read_questions(csv.DictReader(io.StringIO(read(needed(questions, "--questions")))))
-    records = json.loads(text)["prompts"]
+    rows = csv.DictReader(io.StringIO(read(needed(questions, "--questions")), newline=""))
+    table, observed = dpg.read_questions(rows), json.loads(text)
     # A prompt without a picture is one that is missing.
-    answers = {item["item_id"]: item["answers"] for item in records if item["answers"]}
+    answers = {item["item_id"]: item["answers"] for item in observed["prompts"] if item["answers"]}
     official, fixed = dpg.official(table, answers), dpg.fixed(table, answers)
     # Of a prompt whose only row the official scorer skips there can't be any record.
     wanted = [
@@ -128,23 +174,35 @@ def of_dpg(text: str, questions: Path | None, per_item: bool) -> dict[str, Any]:
     shown = [
         mode and {k: v for k, v in mode.items() if k != "prompts"} for mode in (official, fixed)
     ]
-    result = {"official": shown[0], "fixed": shown[1], "missing": lacking}
+    percent = [100 * value for value in fixed["prompts"].values()]
+    result = said_of([observed]) | {
+        "official": shown[0], "fixed": shown[1], "missing": lacking,
+        "failures": observed.get("failures", {}), "groups": {"all": percent},
+    }  # fmt: skip
     return result | ({"items": items} if per_item else {})
 
 
 def of_tiif(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
-    runs, lacking = [], []
-    for line in text.splitlines():
+    runs, lacking, failures = [], [], Counter()
+    for line in lines_of(text):
         run = json.loads(line)
         records = run["records"]
         name = f"{run['judge']} on {run['model']}"
         lacking += [f"{name}: {one}" for one in tiif.missing(records)]
         if unanswered := tiif.unanswered(records):
             lacking.append(f"{name}: {unanswered} answers")
-        scores = {"judge": run["judge"], "model": run["model"], "official": tiif.official(records),
-                  "fixed": tiif.fixed(records), "yes_rate": tiif.yes_rate(records)}  # fmt: skip
+        failures.update(run.get("failures", {}))
+        scores = said_of([run]) | {
+            "official": tiif.official(records), "fixed": tiif.fixed(records),
+            "yes_rate": tiif.yes_rate(records),
+        }  # fmt: skip
+        overall = {
+            length: tiif.overall_interval(records, length, RESAMPLES, SEED)
+            for length in tiif.LENGTHS
+        }
+        scores["overall"] = {name: asdict(one) for name, one in overall.items() if one}
         runs.append(scores | ({"items": records} if per_item else {}))
-    return {"runs": runs, "missing": lacking}
+    return {"runs": runs, "missing": lacking, "failures": dict(failures)}
 
 
 def of_imgedit(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
@@ -156,8 +214,28 @@ def of_imgedit(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
         for item in items
     ]
     # `ladder observe --partial` marks what it left out; an empty answer alone is the judge's.
-    lacking = [item["name"] for item in items if item.get("partial") and not item["judge_text"]]
-    return result | {"missing": lacking} | ({"items": scores} if per_item else {})
+    lacking = [
+        item["name"] for item in items
+        if item.get("partial") and not item["judge_text"] and "status" not in item
+    ]  # fmt: skip
+    failures = Counter(status_of(item) for item in items if status_of(item) not in ANSWERED)
+    malformed = result["fixed"]["invalid"] - len(lacking)
+    failures.update({"malformed": malformed} if malformed else {})
+    types: dict[str, list[float]] = defaultdict(list)
+    for item, one in zip(items, scores, strict=True):
+        if one["fixed"] is not None and status_of(item) in ANSWERED:
+            types[item.get("type", "all")].append(one["fixed"])
+    result |= said_of(items) | {"missing": lacking, "failures": dict(failures), "groups": types}
+    return result | ({"items": scores} if per_item else {})
+
+
+def with_judge(scorer: Callable[[str, Any, bool], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A scorer of the newer suites, with what the file says of its judge."""
+
+    def scored(text: str, reference: Path | None, per_item: bool) -> dict[str, Any]:
+        return said_of([json.loads(text)]) | scorer(text, reference, per_item)
+
+    return scored
 
 
 def needed(path: Path | None, option: str) -> Path:
@@ -172,5 +250,12 @@ SCORERS: dict[str, Callable[[str, Path | None, bool], dict[str, Any]]] = {
     "dpg": of_dpg,
     "tiif": of_tiif,
     "imgedit": of_imgedit,
+    "imgedit-uge": with_judge(uge.score),
+    "imgedit-multiturn": with_judge(uge.score_multiturn),
+    "gedit": with_judge(gedit.score),
+    "wise": with_judge(wise.score),
+    "wise-verified": with_judge(wise.score_verified),
+    "geneval2": with_judge(geneval2.score),
+    "rise": with_judge(rise.score),
 }
 """By the names of the benchmarks."""

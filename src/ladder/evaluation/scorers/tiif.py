@@ -4,7 +4,8 @@ An attribute's score is the share of its questions that were answered as expecte
 follows the published aggregation (https://github.com/A113N-W3I/TIIF-Bench): answers are compared
 in lower case as they stand, where a prompt has fewer answers than questions the rest is forgotten,
 and attributes are rounded to four digits before they are averaged, as is what comes out. `fixed`
-reads "Yes." as yes, counts a question without an answer as not met, and rounds nothing.
+reads "Yes." as yes, counts the questions that a list of answers is too short for as not met, and
+rounds nothing. An answer that failed (null in its place) is missing in both, never 0.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from ladder.evaluation.confidence import CONFIDENCE, Interval
 
 LENGTHS = ("short", "long")
 THINKING = ("numeracy", "comparison", "differentiation", "negation")
@@ -61,15 +64,48 @@ def fixed(records: Sequence[Record]) -> dict[str, list[float | None]]:
     return _summary(records, _all_questions, _plain, float)
 
 
-def yes_rate(records: Sequence[Record]) -> float:
-    """The share of answers that are yes. 98% of the expected ones are: publish it always."""
-    answers = [_plain(answer) for record in records for answer in record["answered"]]
-    return float(np.mean([answer == "yes" for answer in answers]))
+def yes_rate(records: Sequence[Record]) -> float | None:
+    """The share of answers that are yes; None without answers. 98% of the expected ones are:
+    publish it always."""
+    answers = [
+        _plain(said) for record in records for said in record["answered"] if said is not None
+    ]
+    return float(np.mean([answer == "yes" for answer in answers])) if answers else None
+
+
+def overall_interval(
+    records: Sequence[Record], length: str, resamples: int, seed: int
+) -> Interval | None:
+    """The overall score of a length without faults, with its interval over prompts, which are drawn
+    attribute by attribute; None without an answer."""
+    rng = np.random.default_rng(seed)
+    attributes: dict[str, list[tuple[int, int]]] = {}
+    for record in (one for one in records if one["length"] == length):
+        right = [_plain(said) == _plain(expected) for expected, said in _all_questions(record)]
+        if right:
+            attributes.setdefault(record["attribute"], []).append((sum(right), len(right)))
+    drawn, means = {}, {}
+    for name, counts in attributes.items():
+        right, asked = np.array(counts).T
+        places = rng.integers(len(counts), size=(resamples, len(counts)))
+        drawn[name] = right[places].sum(1) / asked[places].sum(1)
+        means[name] = right.sum() / asked.sum()
+    groups = [[name for name in names if name in means] for names in GROUPS.values()]
+    groups = [names for names in groups if names]
+    if not groups:
+        return None
+    mean = float(np.mean([np.mean([means[name] for name in names]) for names in groups]))
+    spread = np.mean([np.mean([drawn[name] for name in names], axis=0) for names in groups], axis=0)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (float(value) for value in np.quantile(spread, (tail, 1 - tail)))
+    number = sum(len(counts) for counts in attributes.values())
+    return Interval(mean, min(low, mean), max(high, mean), number)
 
 
 def unanswered(records: Sequence[Record]) -> int:
     """Questions without an answer."""
-    return sum(max(len(r["expected"]) - len(r["answered"]), 0) for r in records)
+    given = (sum(said is not None for said in record["answered"]) for record in records)
+    return sum(max(len(r["expected"]) - n, 0) for r, n in zip(records, given, strict=True))
 
 
 def missing(records: Sequence[Record]) -> list[str]:
@@ -103,7 +139,8 @@ def _summary(
         summary[average] = [mean(names, length) for length in LENGTHS]
     columns = [[summary[group][side] for group in GROUPS] for side in range(len(LENGTHS))]
     known = [[score for score in column if score is not None] for column in columns]
-    summary[OVERALL] = [sum(column) / len(column) if column else None for column in known]
+    # NumPy's mean, as the official one: another order of adding decides ties differently.
+    summary[OVERALL] = [float(np.mean(column)) if column else None for column in known]
     return {
         group: [None if score is None else rounded(score) for score in pair]
         for group, pair in summary.items()
@@ -111,12 +148,14 @@ def _summary(
 
 
 def _answered_questions(record: Record) -> Iterable[tuple[str, str]]:
-    return zip(record["expected"], record["answered"], strict=False)
+    pairs = zip(record["expected"], record["answered"], strict=False)
+    return ((expected, said) for expected, said in pairs if said is not None)
 
 
 def _all_questions(record: Record) -> Iterable[tuple[str, str]]:
     rest = [""] * (len(record["expected"]) - len(record["answered"]))
-    return zip(record["expected"], [*record["answered"], *rest], strict=True)
+    pairs = zip(record["expected"], [*record["answered"], *rest], strict=True)
+    return ((expected, said) for expected, said in pairs if said is not None)
 
 
 def _rounded(score: float) -> float:

@@ -157,7 +157,7 @@ class DpgToy:
         official = dpg.official(questions, said)["prompts"]
         outcomes = []
         for number, prompt in enumerate(self.prompts):
-            own = dpg.Table({prompt.item: questions.prompts[prompt.item]}, prompt.item,
+            own = dpg.QuestionTable({prompt.item: questions.prompts[prompt.item]}, prompt.item,
                             questions.readable)  # fmt: skip
             found = dpg.fixed(own, {prompt.item: said[prompt.item]})
             scores = {"dpg_toy": found["dpg"]}
@@ -172,7 +172,7 @@ class DpgToy:
             ]
         return outcomes
 
-    def table(self) -> dpg.Table:
+    def table(self) -> dpg.QuestionTable:
         """The questions of all prompts as the scorer reads them."""
         return dpg.read_questions(row for prompt in self.prompts for row in prompt.rows)
 

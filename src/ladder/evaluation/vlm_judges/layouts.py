@@ -7,27 +7,30 @@ imgedit  IMAGES/<key>.png beside a folder of originals; the edits are `basic_edi
          of prompts says by the type of an edit what the judge is told
 
 DPG's and TIIF's questions are put one at a time. (TIIF's own script puts all those of a picture
-into one request, and asks again for ever if it gets another number of answers.)
+into one request, and asks again for ever if it gets another number of answers.) The newer suites
+are in `suites`.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from ladder.evaluation.vlm_judges import plain
+from ladder.evaluation.json_files import dumps, read_json, read_json_lines, read_text
+from ladder.evaluation.scorers import imgedit as imgedit_scorer
+from ladder.evaluation.scorers.judge_text import yes_or_no
+from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
+from ladder.evaluation.vlm_judges.pictures import QUARTERS, JudgePicture, quarters
 
 YES_OR_NO = "{question} Answer yes or no."
 EDIT = "<edit_prompt>"
 """Where ImgEdit's prompts take the instruction."""
 LENGTHS = ("short", "long")
-Pictures = tuple[Image.Image, ...]
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,13 @@ class Item:
     key: str
     files: tuple[Path, ...]
     """All must be there."""
-    texts: tuple[str, ...]
+    questions: tuple[JudgeQuestion, ...]
     about: Mapping[str, Any]
     """What the observations say of it besides the answers."""
+
+
+Answered = Sequence[tuple[Item, Sequence[Answer]]]
+"""The items with what was answered; nothing about one whose pictures are missing."""
 
 
 @dataclass(frozen=True)
@@ -48,63 +55,75 @@ class Layout:
 
     benchmark: str
     items: Sequence[Item]
-    views: Callable[[Pictures], Sequence[Pictures]]
-    """What of an item's files is looked at together, for each question."""
-    write: Callable[[Sequence[tuple[Item, list[str]]], dict[str, Any]], str]
-    """The file that `ladder score` reads, from answers (view by view) and what is said of all."""
+    write: Callable[[Answered, dict[str, Any]], str]
+    """The file that `ladder score` reads, from the answers and what is said of all."""
     prompt: str = "{question}"
     """What is said around a question."""
     template: str = ""
     """What the benchmark itself brings of the judge's prompt."""
+    max_tokens: int = 512
+    """Of an answer, unless the user says otherwise."""
+
+
+def write_items(answered: Answered, about: dict[str, Any]) -> str:
+    """An object with a list of items; every answer with its status. The newer suites' form."""
+    items = [
+        {"key": item.key} | dict(item.about) | {"answers": [answer.as_row() for answer in answers]}
+        for item, answers in answered
+    ]
+    return dumps(about | {"items": items}, indent=1) + "\n"
 
 
 def dpg(images: Path, questions: Path) -> Layout:
     """DPG-Bench. Raises ValueError for questions without the columns that are read."""
     asked: dict[str, dict[str, str]] = {}
-    for row in csv.DictReader(questions.read_text().splitlines(keepends=True)):
+    for row in csv.DictReader(io.StringIO(read_text(questions), newline="")):
         for column in ("item_id", "proposition_id", "question_natural_language"):
             if row.get(column) is None:
                 raise ValueError(f"{questions} needs a column {column}, got {', '.join(row)}")
         texts = asked.setdefault(row["item_id"], {})
         texts[row["proposition_id"]] = row["question_natural_language"]
-    items = [
-        Item(name, (images / f"{name}.png",), tuple(texts.values()), {"numbers": (*texts,)})
-        for name, texts in asked.items()
-    ]
-    return Layout("dpg", items, quarters, write_dpg, YES_OR_NO)
+    items = []
+    for name, texts in asked.items():
+        file = images / f"{name}.png"
+        put = tuple(
+            JudgeQuestion((picture,), text, yes_or_no)
+            for picture in quarters(file)
+            for text in texts.values()
+        )
+        items.append(Item(name, (file,), put, {"numbers": (*texts,)}))
+    return Layout("dpg", items, write_dpg, YES_OR_NO)
 
 
-def quarters(pictures: Pictures) -> list[Pictures]:
-    """The four pictures of a grid; raises ValueError for one that has no two equal halves."""
-    (grid,) = pictures
-    if grid.width % 2 or grid.height % 2:
-        raise ValueError(f"a 2 x 2 grid has even sides, got {grid.width} x {grid.height}")
-    width, height = grid.width // 2, grid.height // 2
-    corners = [(x, y) for y in (0, height) for x in (0, width)]
-    return [(grid.crop((x, y, x + width, y + height)),) for x, y in corners]
-
-
-def write_dpg(answered: Sequence[tuple[Item, list[str]]], about: dict[str, Any]) -> str:
+def write_dpg(answered: Answered, about: dict[str, Any]) -> str:
+    """A picture of which an answer is missing is missing itself: its graph can't be followed."""
     prompts = []
-    # An item without answers is left out: the scorer counts it as missing by the table.
-    for item, answers in ((item, answers) for item, answers in answered if answers):
+    for item, answers in answered:
         numbers = item.about["numbers"]
-        said = [plain(answer) for answer in answers]
-        pictures = [said[i : i + len(numbers)] for i in range(0, len(said), len(numbers))]
-        seen = [dict(zip(numbers, picture, strict=True)) for picture in pictures]
-        prompts.append({"item_id": item.key, "answers": seen})
-    return json.dumps(about | {"prompts": prompts}) + "\n"
+        pictures = [answers[i : i + len(numbers)] for i in range(0, len(answers), len(numbers))]
+        whole = [group for group in pictures if not any(answer.failed for answer in group)]
+        seen = [
+            {number: yes_or_no(one.text) for number, one in zip(numbers, group, strict=True)}
+            for group in whole
+        ]
+        # An item without pictures is left out: the scorer counts it as missing by the table.
+        if seen:
+            prompts.append({"item_id": item.key, "answers": seen})
+    return dumps(about | {"pictures": QUARTERS, "prompts": prompts}) + "\n"
 
 
 def tiif(images: Path, questions: Path, model: str) -> Layout:
-    """TIIF-Bench; `model` is the name of the folder of the model that drew the pictures."""
+    """TIIF-Bench; `model` is the name of the folder of the model that drew the pictures.
+
+    Raises ValueError for a row without type, questions or answers.
+    """
     files = sorted(questions.glob("*.jsonl")) if questions.is_dir() else [questions]
     rows: dict[str, list[dict[str, Any]]] = {}
-    for line in (line for file in files for line in file.read_text().splitlines()):
-        row = json.loads(line)
+    for path, row in [(file, row) for file in files for row in read_json_lines(file)]:
         missing = {"type", "yn_question_list", "yn_answer_list"} - {*row}
         if missing:
-            raise ValueError(f"{questions}: a row needs {', '.join(sorted(missing))}, got {line}")
+            needed = ", ".join(sorted(missing))
+            raise ValueError(f"{path}: a row needs {needed}, got {json.dumps(row)}")
         rows.setdefault(row["type"], []).append(row)
     items = []
     for length in LENGTHS:
@@ -113,44 +132,51 @@ def tiif(images: Path, questions: Path, model: str) -> Layout:
             for index, row in enumerate(group):
                 about = {"attribute": attribute, "length": length, "row": index,
                          "expected": row["yn_answer_list"], "model": model}  # fmt: skip
-                key = f"{attribute}/{length}/{index}"
-                texts = tuple(text.strip() for text in row["yn_question_list"])
-                items.append(Item(key, (folder / f"{index}.png",), texts, about))
-    return Layout("tiif", items, together, write_tiif, YES_OR_NO)
+                file = folder / f"{index}.png"
+                picture = JudgePicture(file)
+                put = tuple(
+                    JudgeQuestion((picture,), text.strip(), yes_or_no)
+                    for text in row["yn_question_list"]
+                )
+                items.append(Item(f"{attribute}/{length}/{index}", (file,), put, about))
+    return Layout("tiif", items, write_tiif, YES_OR_NO)
 
 
-def together(pictures: Pictures) -> list[Pictures]:
-    return [pictures]
-
-
-def write_tiif(answered: Sequence[tuple[Item, list[str]]], about: dict[str, Any]) -> str:
-    records = [
-        dict(item.about) | {"answered": [plain(answer) for answer in answers]}
-        for item, answers in answered
-    ]
-    model = records[0]["model"] if records else None
-    return json.dumps(about | {"model": model, "records": records}) + "\n"
+def write_tiif(answered: Answered, about: dict[str, Any]) -> str:
+    """An answer that is missing, or failed, is written as null, in its place."""
+    records = []
+    for item, answers in answered:
+        said = [None if one.failed else yes_or_no(one.text) for one in answers]
+        records.append(dict(item.about) | {"answered": said or [None] * len(item.questions)})
+    model = {"model": records[0]["model"]} if records else {}
+    return dumps(about | model | {"records": records}) + "\n"
 
 
 def imgedit(images: Path, questions: Path, prompts: Path, originals: Path) -> Layout:
     """ImgEdit-Bench. Raises ValueError for a type of edit without a prompt."""
-    templates = json.loads(prompts.read_text())
+    templates = read_json(prompts)
     items = []
-    for key, edit in json.loads(questions.read_text()).items():
+    for key, edit in read_json(questions).items():
         kind = edit["edit_type"]
         if kind not in templates:
             raise ValueError(f"{prompts} needs a prompt for {kind}, got {', '.join(templates)}")
         text = templates[kind].replace(EDIT, edit["prompt"])
         files = originals / edit["id"], images / f"{key}.png"
-        items.append(Item(key, files, (text,), {"type": kind}))
+        pictures = tuple(JudgePicture(file) for file in files)
+        put = JudgeQuestion(pictures, text, imgedit_scorer.fixed)
+        items.append(Item(key, files, (put,), {"type": kind}))
     template = json.dumps(templates, sort_keys=True)
-    return Layout("imgedit", items, together, write_imgedit, template=template)
+    return Layout("imgedit", items, write_imgedit, template=template)
 
 
-def write_imgedit(answered: Sequence[tuple[Item, list[str]]], about: dict[str, Any]) -> str:
-    """A list as the scorer reads it; who judged is said on every item."""
-    items = [
-        {"name": item.key, "judge_text": "".join(answers), "type": item.about["type"]} | about
-        for item, answers in answered
-    ]
-    return json.dumps(items, indent=1) + "\n"
+def write_imgedit(answered: Answered, about: dict[str, Any]) -> str:
+    """A list as the scorer reads it; who judged, and what failed, is said on every item."""
+    items = []
+    for item, answers in answered:
+        row = answers[0].as_row() if answers else {"text": ""}
+        items.append(
+            {"name": item.key, "judge_text": row.pop("text"), "type": item.about["type"]}
+            | about
+            | row
+        )
+    return dumps(items, indent=1) + "\n"

@@ -11,7 +11,7 @@ Letters: N objects, H and W sides of the picture.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Mask2FormerClip:
     name = "mask2former+clip"
     temperature = 0.0
     prompt = json.dumps(TEMPLATES)
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, detector: str | Path = DETECTOR, clip: str | Path = CLIP) -> None:
         references = [Reference.of(str(source)) for source in (detector, clip)]

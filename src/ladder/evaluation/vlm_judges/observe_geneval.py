@@ -6,7 +6,6 @@ picture is appended as soon as it is there, and a run that was stopped goes on w
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,13 +15,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from ladder.data.images import read_picture
+from ladder.evaluation.json_files import dumps, read_json, read_json_lines
 from ladder.evaluation.scorers.score_file import PICTURES
 from ladder.evaluation.vlm_judges import Witness, identity
+from ladder.evaluation.vlm_judges.observe import read_rows
 
 
 @runtime_checkable
 class Detector(Witness, Protocol):
-    """Finds objects; `judges.detectors.Mask2FormerClip` is one."""
+    """Finds objects; `mask2former_clip.Mask2FormerClip` is one."""
 
     classes: frozenset[str]
     """What it can find."""
@@ -33,14 +34,21 @@ class Detector(Witness, Protocol):
 
 
 def observe_geneval(
-    images: Path, prompts: Path, detector: Detector, output: Path, partial: bool = False
+    images: Path,
+    prompts: Path,
+    detector: Detector,
+    output: Path,
+    partial: bool = False,
+    model: str | None = None,
 ) -> dict[str, int]:
     """Look at all pictures and write `output`; returns how many were seen, stored and missing.
+
+    `model` is who drew, if it is known.
 
     Raises ValueError where a folder lacks pictures, unless `partial`, or holds another prompt, and
     for a class that the detector doesn't know.
     """
-    rows = [json.loads(line) for line in prompts.read_text().splitlines()]
+    rows = read_json_lines(prompts)
     wanted = {clause["class"] for row in rows for clause in row["include"]}
     if unknown := wanted - detector.classes:
         raise ValueError(f"the detector must know every class, not {', '.join(sorted(unknown))}")
@@ -55,13 +63,14 @@ def observe_geneval(
         check_prompt(folder(images, index) / "metadata.jsonl", rows[index])
     seen = stored(output, detector)
     new = [(i, path) for i, path in there if fingerprint(path) not in seen]
-    with output.open("a") as file:
-        for index, path in tqdm(new, desc="observe", unit="picture"):
+    with output.open("a", encoding="utf-8") as file:
+        for index, path in tqdm(new, desc="observe", unit="picture", disable=None):
             colored = {clause["class"] for clause in rows[index]["include"] if "color" in clause}
             found = detector.observe(read_picture(path), colored)
             row = {"prompt_index": index, "detections": found, "picture": fingerprint(path)}
             row |= {"benchmark": "geneval-hf", "partial": len(whole) < len(rows)}
-            file.write(json.dumps(row | identity(detector)) + "\n")
+            row |= {"model": model} if model else {}
+            file.write(dumps(row | identity(detector)) + "\n")
             file.flush()
     return {"seen": len(new), "stored": len(there) - len(new),
             "missing": PICTURES * len(rows) - len(there)}  # fmt: skip
@@ -79,26 +88,23 @@ def samples(images: Path, index: int) -> list[Path]:
 
 def check_prompt(path: Path, row: dict[str, Any]) -> None:
     """Raises ValueError if the folder was drawn for another prompt than `row`'s."""
-    if path.is_file() and (found := json.loads(path.read_text())) != row:
+    if path.is_file() and (found := read_json(path)) != row:
         raise ValueError(f"{path} must hold the prompt {row['prompt']!r}, got {found}")
 
 
 def stored(output: Path, detector: Detector) -> set[str]:
-    """The pictures that `output` has rows of. A line that a killed run left is cut off.
+    """The pictures that `output` has rows of.
 
     Raises ValueError for rows by another detector.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if not output.is_file():
-        return set()
-    whole, _, rest = output.read_text().rpartition("\n")
-    if rest:
-        output.write_text(f"{whole}\n" if whole else "")
-    rows = [json.loads(line) for line in whole.splitlines()]
-    others = {row["judge_version"] for row in rows} - {detector.version}
-    if others:
-        raise ValueError(f"{output} holds rows by {others}, not by {detector.version}")
-    return {row["picture"] for row in rows}
+
+    def same(row: dict[str, Any]) -> None:
+        if row["judge_version"] != detector.version:
+            raise ValueError(
+                f"{output} holds rows by {row['judge_version']}, not by {detector.version}"
+            )
+
+    return {row["picture"] for row in read_rows(output, same)}
 
 
 def fingerprint(path: Path) -> str:

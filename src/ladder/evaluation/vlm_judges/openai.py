@@ -1,38 +1,53 @@
 """A judge behind an OpenAI-compatible address, such as GPT-4o or a vLLM server.
 
-Every answer is kept on disk under a hash of model, temperature, prompt and pictures, so that a
-second run sends nothing. What a run would send, and cost, is known before anything is sent. A
-server that is busy is asked again a few times, with longer and longer pauses, and then given up.
+Every answer is kept on disk under a hash of server, model, settings, text and pictures, so that a
+second run sends nothing; a failure is not kept. What a run would send, and cost, is known before
+anything is sent, and before a picture is encoded. openai's client waits and asks again when the
+server is busy (429 with Retry-After, 5xx, no connection, no JSON); what fails in the end is a
+failure of that one question, and the others go on.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
+import logging
 import math
 import os
-import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import httpx
-from PIL import Image
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_exponential
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    NotFoundError,
+    OpenAI,
+)
 
-from ladder.evaluation.vlm_judges import Question
+from ladder.evaluation.json_files import dumps, write_text
+from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
+from ladder.evaluation.vlm_judges.completions import read_completion, read_refused_request
+from ladder.evaluation.vlm_judges.pictures import JudgePicture, PictureEncoding
 
-BUSY = {408, 409, 429}
-"""Answers of a server, besides 500 and above, after which it is asked again."""
+PATH = "/chat/completions"
 CHARACTERS_A_TOKEN = 4
 """A rule of thumb for English."""
 LONGEST_SIDE, SHORTER_SIDE, TILE, TILE_TOKENS, PICTURE_TOKENS = 2048, 768, 512, 170, 85
 """GPT-4o's count of a picture in high detail: it is fitted into 2048 pixels, then its shorter side
 to 768, and cut into tiles (https://platform.openai.com/docs/guides/images-vision)."""
+MOST_LIKELY = 20
+"""Tokens whose probabilities are asked for; OpenAI gives no more."""
+LARGEST = 2**25
+"""Bytes of an answer of a server."""
+TokenLimit = Literal["max_completion_tokens", "max_tokens"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +72,6 @@ class Estimate:
         )
 
 
-class BusyError(Exception):
-    """The server gave no answer this time; the text says why."""
-
-
 @dataclass
 class Endpoint:
     """Asks `model` at `url` (up to and including /v1)."""
@@ -72,139 +83,196 @@ class Endpoint:
     key: str | None = field(default=None, repr=False)
     temperature: float = 0.0
     prompt: str = "{question}"
-    longest: int = 512
+    max_tokens: int = 512
     """Tokens of an answer."""
+    token_limit: TokenLimit = "max_completion_tokens"
+    """What the server calls that number; older ones know `max_tokens` only."""
+    encoding: PictureEncoding = field(default_factory=PictureEncoding)
     tries: int = 6
-    """How often a busy server is asked."""
-    pause: float = 1.0
-    """Seconds before the second try; each later pause is twice as long, up to a minute."""
+    """How often a busy server is asked, with pauses that grow, or as long as it says."""
     jobs: int = 8
     """Questions that are under way at a time."""
     timeout: float = 120.0
-    """Seconds that an answer may take."""
+    """Seconds that a whole answer may take."""
 
     def __post_init__(self) -> None:
-        if self.tries < 1:
-            raise ValueError(f"a judge must be asked at least once, got tries={self.tries}")
-        self.name = self.model
-        self._versions: set[str] = set()
-        self._lock = threading.Lock()
+        for name in ("tries", "jobs", "max_tokens", "timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} of a judge must be above 0, got {getattr(self, name)}")
+        self.name = self.version = self.model
 
     @property
-    def version(self) -> str:
-        """What the server called the model in its answers so far; before, what it was asked for."""
-        return "+".join(sorted(self._versions)) or self.model
+    def settings(self) -> dict[str, Any]:
+        return {
+            "max_tokens": self.max_tokens,
+            "format": self.encoding.format,
+            "quality": self.encoding.quality if self.encoding.format == "jpeg" else None,
+            "longest": self.encoding.longest,
+        }
 
     def estimate(
-        self, questions: Iterable[Question], prices: tuple[float, float] | None = None
+        self, questions: Iterable[JudgeQuestion], prices: tuple[float, float] | None = None
     ) -> Estimate:
         """What `answer` would send; `prices` are of a million tokens, in and out."""
         asked = calls = tokens = 0
         for question in questions:
             asked += 1
-            if not self._path(self._body(question)).is_file():
+            if not self._path(question).is_file():
                 calls += 1
                 tokens += math.ceil(len(self._text(question)) / CHARACTERS_A_TOKEN)
-                tokens += sum(picture_tokens(*picture.size) for picture in question.pictures)
-        longest = calls * self.longest
+                sizes = [self.encoding.size(picture) for picture in question.pictures]
+                tokens += sum(picture_tokens(*size) for size in sizes)
+        longest = calls * self.max_tokens
         price = (tokens * prices[0] + longest * prices[1]) / 1e6 if prices else None
         return Estimate(asked, calls, tokens, longest, price)
 
-    def answer(self, questions: Sequence[Question]) -> list[str]:
-        """The stored answers, and new ones for the rest.
+    def answer(self, questions: Sequence[JudgeQuestion]) -> list[Answer]:
+        """The stored answers, and new ones for the rest; each picture is encoded once.
 
-        Raises ConnectionError when the server stays busy or out of reach, or refuses; what was
-        answered until then is stored.
+        Raises ConnectionError where the server knows neither the key nor the model (401, 404): no
+        question could be answered. Raises ValueError for an unusable picture.
         """
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        with (
-            httpx.Client(headers=headers, timeout=self.timeout) as client,
-            ThreadPoolExecutor(self.jobs) as workers,
-        ):
-            asked = [workers.submit(self._one, client, question) for question in questions]
+        found = {self.question_id(one): self.stored(one) for one in questions}
+        new = {self.question_id(q): q for q in questions if found[self.question_id(q)] is None}
+        with ThreadPoolExecutor(self.jobs) as workers:
+            urls = self.encoded(new.values(), workers)
+            asked = {
+                name: workers.submit(self._ask, question, urls) for name, question in new.items()
+            }
             try:
-                return [answer.result() for answer in asked]
+                found |= {name: answer.result() for name, answer in asked.items()}
             except BaseException:
                 workers.shutdown(cancel_futures=True)
                 raise
+        return [found[self.question_id(question)] for question in questions]
 
-    def _one(self, client: httpx.Client, question: Question) -> str:
-        body = self._body(question)
-        path = self._path(body)
-        if path.is_file():
-            stored = json.loads(path.read_text())
-        else:
-            stored = self._ask(client, body)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{threading.get_ident()}.part")
-            part.write_text(json.dumps(stored))
-            part.replace(path)
-        with self._lock:
-            self._versions.add(stored["version"])
-        return stored["answer"]
+    def encoded(
+        self, questions: Iterable[JudgeQuestion], workers: ThreadPoolExecutor
+    ) -> dict[str, str]:
+        """The `data:` address of every distinct picture, by its digest."""
+        pictures: dict[str, JudgePicture] = {
+            picture.digest: picture for question in questions for picture in question.pictures
+        }
+        return dict(zip(pictures, workers.map(self.encoding.url, pictures.values()), strict=True))
 
-    def _ask(self, client: httpx.Client, body: dict) -> dict[str, str]:
-        retrying = Retrying(
-            stop=stop_after_attempt(self.tries),
-            wait=wait_exponential(multiplier=self.pause, max=60),
-            retry=retry_if_exception_type(BusyError),
-        )
-        try:
-            return retrying(self._send, client, body)
-        except RetryError as error:
-            attempt = error.last_attempt
-            raise ConnectionError(
-                f"{self.url} gave no answer in {attempt.attempt_number} tries, the last time: "
-                f"{attempt.exception()}"
-            ) from attempt.exception()
-
-    def _send(self, client: httpx.Client, body: dict) -> dict[str, str]:
-        try:
-            response = client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
-        except httpx.TransportError as error:
-            raise BusyError(f"{type(error).__name__} {error}") from error
-        if response.status_code in BUSY or response.status_code >= 500:
-            raise BusyError(f"status {response.status_code}")
-        if response.status_code != 200:
-            raise ConnectionError(
-                f"{self.url} refused with status {response.status_code}: {response.text[:200]}"
-            )
-        try:
-            found = response.json()
-            text = found["choices"][0]["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ConnectionError(
-                f"{self.url} must answer with choices[0].message.content, got {response.text[:200]}"
-            ) from error
-        return {"answer": text or "", "version": found.get("model") or self.model}
-
-    def _text(self, question: Question) -> str:
-        return self.prompt.replace("{question}", question.text)
-
-    def _body(self, question: Question) -> dict:
-        urls = [f"data:image/png;base64,{png(picture)}" for picture in question.pictures]
+    def body(self, question: JudgeQuestion, urls: Mapping[str, str]) -> dict[str, Any]:
+        """The request; `urls` are those of the pictures by their digests."""
         content = [
             {"type": "text", "text": self._text(question)},
-            *({"type": "image_url", "image_url": {"url": url}} for url in urls),
+            *(
+                {"type": "image_url", "image_url": {"url": urls[picture.digest]}}
+                for picture in question.pictures
+            ),
         ]
-        return {
+        before = [{"role": "system", "content": question.system}] if question.system else []
+        body = {
             "model": self.model,
             "temperature": self.temperature,
-            "max_tokens": self.longest,
-            "messages": [{"role": "user", "content": content}],
+            self.token_limit: self.max_tokens,
+            "messages": [*before, {"role": "user", "content": content}],
         }
+        if question.probabilities:
+            body |= {"logprobs": True, "top_logprobs": MOST_LIKELY}
+        return body
 
-    def _path(self, body: dict) -> Path:
-        """Where the answer to a request is stored. Another server is asked anew."""
-        key = hashlib.sha256(json.dumps([self.url, body], sort_keys=True).encode()).hexdigest()
-        return self.cache / key[:2] / f"{key}.json"
+    def question_id(self, question: JudgeQuestion) -> str:
+        """The name of a question to this judge: a hash of all that its answer depends on."""
+        asked = [self.url, self.body(question, {one.digest: "" for one in question.pictures})]
+        asked += [self.settings, [picture.digest for picture in question.pictures]]
+        return hashlib.sha256(dumps(asked).encode()).hexdigest()
+
+    def stored(self, question: JudgeQuestion) -> Answer | None:
+        """The answer that is on disk."""
+        path = self._path(question)
+        return Answer(**json.loads(path.read_text())) if path.is_file() else None
+
+    def store(self, question: JudgeQuestion, answer: Answer) -> None:
+        """Keep an answer. A failure is not kept: the next run may have better luck."""
+        if not answer.failed:
+            row = answer.as_row() | {"version": answer.version}
+            write_text(self._path(question), dumps(row))
+
+    def _ask(self, question: JudgeQuestion, urls: Mapping[str, str]) -> Answer:
+        body = self.body(question, urls)
+        try:
+            response = self._client.post(PATH, body=body, cast_to=httpx.Response)
+            answer = read_completion(response.json(), self.model)
+        except (AuthenticationError, NotFoundError) as error:
+            raise ConnectionError(
+                f"{self.url} refused with status {error.status_code}: {str(error)[:200]}"
+            ) from error
+        except APIStatusError as error:
+            answer = read_refused_request(error.status_code, error.response.text)
+        except APITimeoutError:
+            answer = Answer("", "unreachable", self._gave_up(f"over {self.timeout:g} s"))
+        except APIConnectionError as error:
+            cause = error.__cause__ or error
+            why = f"{type(cause).__name__} {cause}"
+            answer = Answer("", "unreachable", self._gave_up(why))
+        self.store(question, answer)
+        return answer
+
+    def _gave_up(self, why: str) -> str:
+        return f"no answer in {self.tries} tries, the last time: {why}"
+
+    @cached_property
+    def _client(self) -> OpenAI:
+        for library in ("httpx", "openai"):  # they log a line for every request
+            logging.getLogger(library).setLevel(logging.WARNING)
+        http = httpx.Client(transport=WholeAnswers(self.timeout, self.jobs), timeout=self.timeout)
+        return OpenAI(
+            api_key=self.key or "none",
+            base_url=self.url,
+            max_retries=self.tries - 1,
+            timeout=self.timeout,
+            http_client=http,
+        )
+
+    def _text(self, question: JudgeQuestion) -> str:
+        return self.prompt.replace("{question}", question.text)
+
+    def _path(self, question: JudgeQuestion) -> Path:
+        name = self.question_id(question)
+        return self.cache / name[:2] / f"{name}.json"
 
 
-def png(picture: Image.Image) -> str:
-    """The picture as a PNG file in base 64; equal pixels give equal text."""
-    file = io.BytesIO()
-    picture.convert("RGB").save(file, format="PNG")
-    return base64.b64encode(file.getvalue()).decode()
+class WholeAnswers(httpx.HTTPTransport):
+    """Reads every answer to its end, so that one that drips, or is no JSON, is asked for again.
+
+    httpx's own limit is for each piece of an answer: one byte a minute would never end.
+    """
+
+    def __init__(self, timeout: float, connections: int) -> None:
+        super().__init__(limits=httpx.Limits(max_connections=connections))
+        self.timeout = timeout
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises httpx.ReadTimeout or RemoteProtocolError, after which openai's client retries."""
+        deadline, content = time.monotonic() + self.timeout, bytearray()
+        response = super().handle_request(request)
+        try:
+            for piece in response.stream:
+                content += piece
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("the answer takes too long", request=request)
+                if len(content) > LARGEST:
+                    raise httpx.RemoteProtocolError(f"more than {LARGEST} bytes", request=request)
+        finally:
+            response.close()
+        whole = httpx.Response(
+            response.status_code, headers=response.headers, content=bytes(content)
+        )
+        if whole.status_code == 200 and not is_json_object(whole.content):
+            start = whole.text[:100].strip()
+            raise httpx.RemoteProtocolError(f"no JSON object: {start!r}", request=request)
+        return whole
+
+
+def is_json_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def picture_tokens(width: int, height: int) -> int:

@@ -8,12 +8,13 @@ allow an answer (two circles, but "where is the circle?") it says `unclear`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ladder.evaluation.scorers.geneval import directions
-from ladder.evaluation.vlm_judges import Question, only_picture
+from ladder.evaluation.vlm_judges import Answer, JudgeQuestion, only_picture
 from ladder.world.language import NUMBERS, PLACES, RELATIONS
 from ladder.world.oracle import SURE, Detection, Detections, detect
 from ladder.world.scenes import BACKGROUNDS, CELL_NAMES, COLORS, SHAPES, SIZES
@@ -44,11 +45,12 @@ class Oracle:
     version = "1"
     temperature = 0.0
     prompt = "{question}"
+    settings: Mapping[str, Any] = {}
 
-    def answer(self, questions: Sequence[Question]) -> list[str]:
+    def answer(self, questions: Sequence[JudgeQuestion]) -> list[Answer]:
         """Raises ValueError for a question in other words."""
         return [
-            reply(detect(np.asarray(only_picture(question).convert("RGB"))), question.text)
+            Answer(reply(detect(np.asarray(only_picture(question))), question.text))
             for question in questions
         ]
 
