@@ -119,7 +119,7 @@ def test_a_command_that_can_not_be_typed_is_found():
     for words in (["generte", "a star"], ["generate", "a star", "--nope"], ["train", "t3i"]):
         with pytest.raises(typer.TyperException):
             check_ladder(words)
-    with pytest.raises(ValueError, match="model.querys"):
+    with pytest.raises(ValueError, match=r"model\.querys"):
         check_ladder(["train", "t2i", "model.querys=8"])
 
 
