@@ -24,11 +24,11 @@ PLOTTED = [path for plot in PIPELINE["plots"] for entry in plot.values() for pat
 ENTRIES = {
     "ladder world": "ladder.world.shards",
     "ladder curate": "ladder.data.curation.curate",
-    "ladder foundations autoencoder": "ladder.pretraining.autoencoder",
-    "ladder foundations mllm_base": "ladder.pretraining.mllm",
-    "ladder foundations mllm": "ladder.pretraining.mllm_tuning",
-    "ladder foundations generator_base": "ladder.pretraining.generator",
-    "ladder foundations generator": "ladder.pretraining.generator_tuning",
+    "ladder pretrain autoencoder": "ladder.pretraining.autoencoder",
+    "ladder pretrain mllm_base": "ladder.pretraining.mllm",
+    "ladder pretrain mllm": "ladder.pretraining.mllm_tuning",
+    "ladder pretrain generator_base": "ladder.pretraining.generator",
+    "ladder pretrain generator": "ladder.pretraining.generator_tuning",
     "ladder examine": "ladder.evaluation.toy.foundations",
     "ladder encode": "ladder.data.training.encode",
     "ladder train t2i": "ladder.training.stages",
@@ -37,7 +37,8 @@ ENTRIES = {
     "ladder evaluate": "ladder.evaluation.run",
 }
 CARRIERS = {"ladder", "ladder.cli.main", "ladder.config"} | {
-    f"ladder.config.{name}" for name in ("load", "layers", "schedule", "schema", "checks")
+    f"ladder.config.{name}"
+    for name in ("load", "layers", "old_names", "schedule", "schema", "checks")
 }
 """Modules that only carry values; a stage depends on the values instead, as its parameters."""
 HARMLESS = {
@@ -67,18 +68,19 @@ def imports(file: Path) -> set[str]:
             assert node.level == 0, f"{file}: imports of ours are absolute"
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     ours = {name for name in found if name.startswith("ladder.") and path_of(name)}
-    return ours | {package for name in ours for package in packages(name)}
+    return ours.union(*map(packages_of, ours))
 
 
-def packages(name: str) -> set[str]:
-    """The packages that a module is in, from the outermost on."""
-    parts = name.split(".")
-    return {".".join(parts[:count]) for count in range(1, len(parts))}
+def packages_of(module: str) -> set[str]:
+    """The packages around a module of ours that have a file."""
+    parts = module.split(".")
+    around = (".".join(parts[:end]) for end in range(2, len(parts)))
+    return {name for name in around if path_of(name)}
 
 
 def closure(module: str) -> set[str]:
     """A module and all of ours that importing and running it may load, without the carriers."""
-    waiting, seen = {module, *packages(module)}, set()
+    waiting, seen = {module} | packages_of(module), set()
     while waiting:
         seen |= waiting
         waiting = set().union(*(imports(path_of(name)) for name in waiting)) - seen - CARRIERS

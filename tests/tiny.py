@@ -325,7 +325,7 @@ def tiny_ladder(
         "generator": tiny_generator(folder / "generator", generator),
     }
     words = [f"foundations.{name}={part}" for name, part in parts.items()]
-    words += ["model.queries=2", "model.query_text=null", "translation.steps=0", *settings]
+    words += ["model.queries=2", "model.query_text=null", "connector_warmup.steps=0", *settings]
     config = load(arguments=words, root=Path(__file__).parents[1])
     ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)

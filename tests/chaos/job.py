@@ -39,7 +39,7 @@ threads: 1
 world: {t2i_samples: 16, edit_samples: 12, curated_samples: 10, shard_samples: 5, captions: 2}
 curation: {evaluation_share: 0.2, workers: 0}
 model: {queries: 2, query_text: null}
-translation: {steps: 0}
+connector_warmup: {steps: 0}
 foundations: {mllm: models/mllm, generator: models/sana, dtype: float32}
 stages:
   t2i: {steps: 6, batch: 2, accumulate: 1, warmup: 1, sample_every: 3, checkpoint_every: 2}

@@ -13,13 +13,12 @@ import torch
 from PIL import Image
 from tests.tiny import SIDE, tiny_ladder, tiny_picture
 
-from ladder.cli import inference
-from ladder.cli import main
+from ladder.cli import inference, main
 from ladder.config.load import load
 from ladder.inference.pipeline import LadderPipeline
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("world", "curate", "foundations", "examine", "encode", "train", "evaluate")
+STAGES = ("world", "curate", "pretrain", "examine", "encode", "train", "evaluate")
 VERBS = (*STAGES, "generate", "edit", "ask")
 
 
@@ -98,7 +97,7 @@ def test_bad_settings(words: list[str], complaint: str, seen: list, capsys: pyte
         ["paint"],
         ["train"],
         ["train", "t2v"],
-        ["foundations", "unet"],
+        ["pretrain", "unet"],
         ["curate", "--amr=last"],
         ["generate", "a star", "--seed", "many"],
         ["generate", "a star", "--steps", "0"],

@@ -74,7 +74,7 @@ def test_every_field_is_documented_beneath():
     files = [ROOT / f"src/ladder/{name}.py" for name in ("config/schema", "config/schedule")]
     nodes = [node for file in files for node in ast.parse(file.read_text()).body]
     classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
-    assert len(classes) == 14
+    assert len(classes) == 15
     for section in classes:
         for field, beneath in zip(section.body, [*section.body[1:], None], strict=True):
             if isinstance(field, ast.AnnAssign):
@@ -137,7 +137,7 @@ def test_numbers_without_a_point_are_floats(text: str, value: float):
 
 
 def test_off_is_a_word_as_in_yaml_1_2():
-    assert load(arguments=["monitor.judge=off"], root=ROOT).monitor.judge == "off"
+    assert load(arguments=["monitor.rule=off"], root=ROOT).monitor.rule == "off"
 
 
 def test_explicit_layers_with_the_norm():
@@ -171,8 +171,8 @@ def test_explicit_layers_with_the_norm():
         ("stages.t2i.mixture={t2i: one}", ["mapping of names, each to a finite number"]),
         ("curation.duplicates=yes", ["curation.duplicates must be true or false, got 'yes'"]),
         ("curation.evaluation_share=1", ["evaluation_share must be 0 to 0.999, got 1.0"]),
-        ("dropping.edit_text=0.9", ["edit_text + edit_both + edit_image must be at most 1"]),
-        ("monitor.judge=strict", ["must be one of off, published, ema, robust, got 'strict'"]),
+        ("condition_dropout.edit_text=0.9", ["+ edit_both + edit_image must be at most 1"]),
+        ("monitor.rule=strict", ["must be one of off, published, ema, robust, got 'strict'"]),
         ("model.dora=true", ["model.dora needs lora_rank or mllm_lora_rank, got null for both"]),
         ("model.mllm_lora_rank=0", ["model.mllm_lora_rank must be at least 1, got 0"]),
         ("model.scheme=list", ['model.layers must be given for scheme "list", got None']),
@@ -208,7 +208,7 @@ def test_an_argument_given_twice():
 def test_an_arm_may_not_touch_the_rest(tree: Path, key: str):
     (tree / "experiments/arms/mine.yaml").write_text(key)
     with pytest.raises(
-        ConfigError, match=r"mine\.yaml: an arm may not change .*allowed: model, tr"
+        ConfigError, match=r"mine\.yaml: an arm may not change .*allowed: model, con"
     ):
         load(arm="mine", root=tree)
 

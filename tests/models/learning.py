@@ -14,7 +14,7 @@ STEPS = 20
 
 def learn(ladder: Ladder, batch: Batch, config: Config) -> None:
     """Train on the batch; everything trainable must get a gradient, and the loss must fall."""
-    stage = dataclasses.replace(config.stages.t2i, lr=1e-3, warmup=1, noises=1)
+    stage = dataclasses.replace(config.stages.t2i, lr=1e-3, warmup=1, noise_samples=1)
     module = LadderModule(ladder, stage, config.flow, "t2i", 0)
     optimizer = module.configure_optimizers()["optimizer"]
     losses = []

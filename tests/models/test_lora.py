@@ -166,7 +166,7 @@ def test_it_acts_on_the_queries_and_on_no_prompt(foundations, tmp_path, kind):
     queries, taps = plain.queries, plain.taps
     found = {}
     for name, one in {"plain": plain, "adapted": ladder}.items():
-        one.understanding.readings = tmp_path / name
+        one.understanding.prompt_cache = tmp_path / name
         found[name] = one.understanding.rungs(prompts, queries, taps)
         assert torch.equal(one.understanding.rungs(prompts, queries, taps), found[name])
     assert (found["adapted"] - found["plain"]).abs().amax((1, 2, 3)).min() > 1e-3

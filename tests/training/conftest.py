@@ -74,10 +74,10 @@ def short(config: Config, foundations: Foundations) -> Config:
             checkpoint_every=4,
             ema=0.8,
             mixture=MIXTURES[field.name],
-            noises=2,
+            noise_samples=2,
             lr=1e-3,
-            generator_rate=0.5,
-            query_rate=0.25,
+            generator_lr_scale=0.5,
+            query_lr_scale=0.25,
             final_lr=1e-5,
             precision="32-true",
         )
@@ -90,7 +90,7 @@ def short(config: Config, foundations: Foundations) -> Config:
         model=dataclasses.replace(
             config.model, scheme="last_n", layers=None, queries=4, query_text=None
         ),
-        translation=dataclasses.replace(config.translation, steps=0),
+        connector_warmup=dataclasses.replace(config.connector_warmup, steps=0),
         stages=Stages(**stages),
         sampling=dataclasses.replace(config.sampling, steps=2),
     )
@@ -98,12 +98,12 @@ def short(config: Config, foundations: Foundations) -> Config:
 
 @pytest.fixture
 def wordy(short: Config) -> Config:
-    """Four queries, of which three begin as tokens of a word, and six steps of translation."""
+    """Four queries, of which three begin as tokens of a word, and a warm-up of 6 steps."""
     return dataclasses.replace(
         short,
         model=dataclasses.replace(short.model, query_text="red"),
-        translation=dataclasses.replace(
-            short.translation,
+        connector_warmup=dataclasses.replace(
+            short.connector_warmup,
             groups=(1, 2),
             prompts=8,
             steps=6,

@@ -18,7 +18,7 @@ from ladder.training.stages import run_stage
 CURVES = ("loss", "norm", "skipped", "lr")
 NO_FAULTS = Faults(rate=0.0, kinds=("spike",), seed=0)
 WATCHFUL = Monitor(
-    judge="robust",
+    rule="robust",
     threshold=8.0,
     decay=0.99,
     window=9,

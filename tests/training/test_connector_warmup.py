@@ -1,4 +1,4 @@
-"""Translation: connectors learn the generator's words, and nothing else changes."""
+"""Connector warm-up: connectors learn the generator's words, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ladder.training.connector_warmup import (
     named,
     scale_to,
     teach,
-    translate,
+    warm_up,
 )
 from ladder.training.stages import run_stage
 
@@ -32,16 +32,24 @@ def fresh(config: Config, **changes) -> Ladder:
     return Ladder.from_foundations(model, config.foundations, config.seed)
 
 
+def with_warmup(config: Config, **changes) -> Config:
+    """`config` with changes of its connector warm-up."""
+    warmup = dataclasses.replace(config.connector_warmup, **changes)
+    return dataclasses.replace(config, connector_warmup=warmup)
+
+
 def words_of(config: Config, ladder: Ladder) -> Words:
     names = named(ladder, config.model)
-    return Words.from_pretrained(config.foundations.generator, names, config.translation.groups)
+    return Words.from_pretrained(
+        config.foundations.generator, names, config.connector_warmup.groups
+    )
 
 
 @pytest.mark.parametrize("connectors", ["shared", "per_rung"])
 def test_only_the_connectors_change(wordy, encoded, connectors):
     """Not the queries, the generator, or the MLLM, of which not even a gradient is left."""
     before, ladder = fresh(wordy, connectors=connectors), fresh(wordy, connectors=connectors)
-    translate(wordy, ladder, encoded)
+    warm_up(wordy, ladder, encoded)
     changed = {
         name
         for (name, value), old in zip(
@@ -56,10 +64,10 @@ def test_only_the_connectors_change(wordy, encoded, connectors):
     assert all(parameter.grad is None for parameter in others)
 
 
-def test_translating_twice_gives_the_same(wordy, encoded):
+def test_warming_up_twice_gives_the_same(wordy, encoded):
     first, second = fresh(wordy), fresh(wordy)
     for ladder in (first, second):
-        translate(wordy, ladder, encoded)
+        warm_up(wordy, ladder, encoded)
     assert all(
         torch.equal(a, b)
         for a, b in zip(first.connector.parameters(), second.connector.parameters(), strict=True)
@@ -72,7 +80,7 @@ def test_the_connectors_come_nearer_to_the_words(wordy):
     lesson = Lesson.of(ladder, words_of(wordy, ladder), asked, 4)
     assert lesson.states.shape == (3, 4, 4, 64)
     assert lesson.targets.shape == (4, 4, 48)
-    losses = teach(ladder, lesson, dataclasses.replace(wordy.translation, steps=200), 0)
+    losses = teach(ladder, lesson, dataclasses.replace(wordy.connector_warmup, steps=200), 0)
     assert len(losses) == 200
     assert sum(losses[-10:]) < 0.1 * sum(losses[:10])
 
@@ -97,7 +105,7 @@ def test_the_answer_is_that_of_the_last_layer(wordy):
     assert answers == [[decode(token) for token in logits.argmax(-1).tolist()]]
 
 
-def test_a_word_is_translated_with_those_that_it_belongs_to(wordy):
+def test_a_word_is_taught_with_those_that_it_belongs_to(wordy):
     """The first word stands alone; the third behind the second, whatever the first is."""
     ladder = fresh(wordy)
     words = words_of(wordy, ladder)
@@ -128,9 +136,8 @@ def test_no_groups_are_words_by_themselves(wordy, encoded, monkeypatch):
             return super().from_pretrained(source, names, groups)
 
     monkeypatch.setattr(connector_warmup, "Words", Asked)
-    alone = dataclasses.replace(wordy.translation, groups=None)
-    config = dataclasses.replace(wordy, translation=alone)
-    translate(config, fresh(config), encoded)
+    config = with_warmup(wordy, groups=None)
+    warm_up(config, fresh(config), encoded)
     assert asked == [[1, 1, 1]]
 
 
@@ -155,18 +162,16 @@ def test_connectors_begin_at_the_scale_of_the_words(wordy):
     assert said.square().mean().sqrt().item() == pytest.approx(3.0, rel=1e-3)
 
 
-def test_only_the_first_stage_translates_and_only_at_its_start(
-    wordy, encoded, tmp_path, monkeypatch
-):
+def test_only_the_first_stage_warms_up_and_only_at_its_start(wordy, encoded, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(stages, "translate", lambda *inputs: calls.append(inputs))
+    monkeypatch.setattr(stages, "warm_up", lambda *inputs: calls.append(inputs))
     config = with_stage(with_stage(wordy, "t2i", steps=3), "ti2i", steps=3)
     run_stage(config, "t2i", encoded, tmp_path)
     assert len(calls) == 1
     run_stage(config, "ti2i", encoded, tmp_path)
     assert len(calls) == 1
     run_stage(
-        dataclasses.replace(config, translation=dataclasses.replace(config.translation, steps=0)),
+        with_warmup(config, steps=0),
         "t2i",
         encoded,
         tmp_path,
@@ -174,9 +179,9 @@ def test_only_the_first_stage_translates_and_only_at_its_start(
     assert len(calls) == 1
 
 
-def test_random_queries_cannot_be_translated(short):
+def test_random_queries_cannot_be_warmed_up(short):
     with pytest.raises(ValueError, match=r"begin as words \(model.query_text\), got 5 steps"):
-        dataclasses.replace(short, translation=dataclasses.replace(short.translation, steps=5))
+        with_warmup(short, steps=5)
 
 
 def test_a_generator_without_text_encoder_is_an_error(tmp_path):

@@ -134,8 +134,8 @@ def test_one_process_and_two_agree_on_the_same_global_batch(
 @pytest.mark.parametrize("sharded", ["fsdp", DEEPSPEED])
 @pytest.mark.parametrize("lora_rank", [None, 2])
 def test_sharded_weights_are_trained_as_whole_ones(wordy, encoded, tmp_path, lora_rank, sharded):
-    """After a translation, over a return to the checkpoint, a resumption, and grids drawn by the
-    averages meanwhile; the checkpoints are alike too."""
+    """After a connector warm-up, over a return to the checkpoint, a resumption, and grids drawn
+    by the averages meanwhile; the checkpoints are alike too."""
     faults = dict.fromkeys([4, 5, 6], "nan")
     model = dataclasses.replace(wordy.model, lora_rank=lora_rank, query_noise=0.1)
     config = with_stage(wordy, "t2i", steps=10, batch=6, accumulate=1, sample_every=3)

@@ -20,10 +20,10 @@ KINDS = get_args(Fault)
 MANY = Faults(rate=0.3, kinds=KINDS, seed=1)
 
 
-def with_faults(config, judge="off", **changes):
+def with_faults(config, rule="off", **changes):
     faults = dataclasses.replace(MANY, **changes)
     return dataclasses.replace(
-        config, monitor=dataclasses.replace(config.monitor, judge=judge, faults=faults, warmup=2)
+        config, monitor=dataclasses.replace(config.monitor, rule=rule, faults=faults, warmup=2)
     )
 
 

@@ -26,7 +26,7 @@ def module(short) -> LadderModule:
 @pytest.fixture
 def batch(short, encoded, module):
     prepare = module.ladder.understanding.prepare
-    data = LadderData(encoded, "ti2i", short.stages.ti2i, short.dropping, 0, prepare)
+    data = LadderData(encoded, "ti2i", short.stages.ti2i, short.condition_dropout, 0, prepare)
     return next(iter(data.train_dataloader()))
 
 
@@ -91,8 +91,8 @@ def stage(config) -> Stage:
 @given(warmup=st.integers(0, 50), extra=st.integers(1, 200))
 def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
     stage = Stage(
-        steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, noises=1,
-        template_captions=True, lr=1e-3, generator_rate=1.0, query_rate=1.0, final_lr=1e-5,
+        steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, noise_samples=1,
+        template_captions=True, lr=1e-3, generator_lr_scale=1.0, query_lr_scale=1.0, final_lr=1e-5,
         warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1,
         precision="32-true",
     )  # fmt: skip
@@ -114,10 +114,16 @@ def test_queries_and_the_generators_blocks_learn_at_their_own_rates(short, modul
         id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]
     }
     stage = module.stage
-    assert len({stage.generator_rate, stage.query_rate, 1.0}) == 3
+    assert len({stage.generator_lr_scale, stage.query_lr_scale, 1.0}) == 3
     for name, value in module.ladder.named_trainables():
         inside = name.startswith("generator.") and not name.startswith("generator.caption")
-        share = stage.generator_rate if inside else stage.query_rate if name == "queries" else 1.0
+        share = (
+            stage.generator_lr_scale
+            if inside
+            else stage.query_lr_scale
+            if name == "queries"
+            else 1.0
+        )
         assert rates[id(value)] == pytest.approx(share * stage.lr), name
     assert optimizer.param_groups[0]["initial_lr"] == stage.lr
 

@@ -19,7 +19,7 @@ from ladder.training.checkpoints import Checkpoints
 from ladder.training.monitor import DivergedError, GradientMonitor
 
 SETTINGS = Monitor(
-    judge="robust",
+    rule="robust",
     threshold=8.0,
     decay=0.9,
     window=21,
@@ -123,18 +123,18 @@ def test_a_skipped_step_is_as_if_it_had_not_been(tmp_path, factor, place):
 
 
 def test_without_the_monitor_that_fault_ruins_the_weights(tmp_path):
-    off = replace(SETTINGS, judge="off")
+    off = replace(SETTINGS, rule="off")
     module, _, _ = fit(micros(20, {10: NAN}), tmp_path, off)
     assert not all(value.isfinite().all() for value in module.parameters())
 
 
 def test_the_monitor_changes_nothing_where_nothing_is_wrong(tmp_path):
     ours, _, trainer = fit(micros(20), tmp_path / "a")
-    theirs, _, other = fit(micros(20), tmp_path / "b", replace(SETTINGS, judge="off"))
+    theirs, _, other = fit(micros(20), tmp_path / "b", replace(SETTINGS, rule="off"))
     assert_equal(state_of(ours, trainer), state_of(theirs, other))
 
 
-def test_the_judged_norm_is_that_of_the_whole_step_before_clipping(tmp_path):
+def test_the_checked_norm_is_that_of_the_whole_step_before_clipping(tmp_path):
     """The first step's gradient over two micro-batches, as autograd has it."""
     batches = micros(2)
     _, _, trainer = fit(batches, tmp_path, accumulate=2)
@@ -149,9 +149,9 @@ def test_the_judged_norm_is_that_of_the_whole_step_before_clipping(tmp_path):
 
 def test_published_is_poisoned_by_nan_and_takes_the_spike_after_it(tmp_path):
     faults = {10: NAN, 20: SPIKE}
-    published = replace(SETTINGS, judge="published", threshold=25.0)
+    published = replace(SETTINGS, rule="published", threshold=25.0)
     fit(micros(24, faults), tmp_path / "published", published)
-    fit(micros(24, faults), tmp_path / "ema", replace(published, judge="ema"))
+    fit(micros(24, faults), tmp_path / "ema", replace(published, rule="ema"))
     assert [event["step"] for event in events(tmp_path / "published")] == [10]
     assert [event["step"] for event in events(tmp_path / "ema")] == [10, 20]
 

@@ -45,7 +45,7 @@ def logged(folder: Path) -> dict[str, str]:
 def test_an_interrupted_stage_goes_on_bit_for_bit(short, encoded, tmp_path, monkeypatch, step):
     """Before its first checkpoint, after the first or the second; two micro-batches, amid an epoch.
 
-    The spike at step 8 is judged by norms from before and after the interruption, and the outcome
+    The spike at step 8 is checked by norms from before and after the interruption, and the outcome
     are the averaged weights.
     """
     config = dataclasses.replace(short, monitor=WATCHFUL)

@@ -50,7 +50,7 @@ def test_watching_changes_nothing(short, encoded, tmp_path):
     watched = train(short, encoded, tmp_path / "a")
     unwatched = dataclasses.replace(
         with_stage(short, "ti2i", sample_every=1000, checkpoint_every=1000),
-        monitor=dataclasses.replace(short.monitor, judge="off"),
+        monitor=dataclasses.replace(short.monitor, rule="off"),
     )
     assert equal(
         weights(watched / "ladder"), weights(train(unwatched, encoded, tmp_path / "b") / "ladder")
@@ -107,7 +107,7 @@ def test_checkpointing_changes_nothing(short, encoded, tmp_path):
 def test_readings_that_are_kept_change_nothing_but_rounding(short, encoded, tmp_path):
     folder = tmp_path / "readings"
     keeping = dataclasses.replace(
-        short, cluster=dataclasses.replace(short.cluster, readings=str(folder))
+        short, cluster=dataclasses.replace(short.cluster, prompt_cache=str(folder))
     )
     anew = train(short, encoded, tmp_path / "a")
     read = train(keeping, encoded, tmp_path / "b")

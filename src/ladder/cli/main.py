@@ -128,7 +128,7 @@ def curate(config: Config, options: argparse.Namespace) -> None:
     curate(RAW, CURATED, config.curation)
 
 
-def foundations(config: Config, options: argparse.Namespace) -> None:
+def pretrain(config: Config, options: argparse.Namespace) -> None:
     """Train one of the pretrained parts on the toy world."""
     if options.part == "autoencoder":
         from ladder.pretraining import autoencoder as part
@@ -200,7 +200,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add_stage(verbs, world)
     add_stage(verbs, curate)
-    add_stage(verbs, foundations, part=PARTS)
+    add_stage(verbs, pretrain, part=PARTS)
     add_stage(verbs, examine)
     add_stage(verbs, encode)
     verb = add_stage(verbs, train, stage=("t2i", "ti2i", "finetune"))

@@ -17,7 +17,8 @@ from typing import Any
 
 from ladder.config.checks import at_least
 from ladder.config.layers import ConfigError, build, overlay, read_arguments, read_file
-from ladder.config.schedule import Dropping, Faults, Monitor, Stage, Stages, Translation
+from ladder.config.old_names import renamed
+from ladder.config.schedule import ConditionDropout, ConnectorWarmup, Faults, Monitor, Stage, Stages
 from ladder.config.schema import (
     Cluster,
     Curation,
@@ -25,32 +26,34 @@ from ladder.config.schema import (
     Flow,
     Foundations,
     Model,
+    Pretraining,
     Sampling,
     World,
 )
 
 __all__ = [
     "Cluster",
+    "ConditionDropout",
     "Config",
     "ConfigError",
+    "ConnectorWarmup",
     "Curation",
-    "Dropping",
     "Evaluation",
     "Faults",
     "Flow",
     "Foundations",
     "Model",
     "Monitor",
+    "Pretraining",
     "Sampling",
     "Stage",
     "Stages",
-    "Translation",
     "World",
     "load",
     "require_same",
 ]
 
-ARM_SECTIONS = ("model", "translation", "stages", "monitor", "curation")
+ARM_SECTIONS = ("model", "connector_warmup", "stages", "monitor", "curation")
 """All that an arm may change, so that two arms differ in nothing else."""
 
 
@@ -59,7 +62,7 @@ class Config:
     """Every setting of a run."""
 
     seed: int
-    """Seeds queries, connector, data order, noise, times and dropping."""
+    """Seeds queries, connector, data order, noise, times and condition dropout."""
     arm: str
     """Which experiments/arms/<arm>.yaml is laid over the parameters."""
     threads: int
@@ -68,11 +71,12 @@ class Config:
     world: World
     curation: Curation
     foundations: Foundations
+    pretraining: Pretraining
     model: Model
     flow: Flow
-    translation: Translation
+    connector_warmup: ConnectorWarmup
     stages: Stages
-    dropping: Dropping
+    condition_dropout: ConditionDropout
     monitor: Monitor
     sampling: Sampling
     evaluation: Evaluation
@@ -80,10 +84,10 @@ class Config:
     def __post_init__(self) -> None:
         at_least(self, 0, "seed")
         at_least(self, 1, "threads")
-        if self.translation.steps and self.model.query_text is None:
+        if self.connector_warmup.steps and self.model.query_text is None:
             raise ValueError(
-                "translation needs queries that begin as words (model.query_text), got "
-                f"{self.translation.steps} steps and random queries"
+                "connector_warmup needs queries that begin as words (model.query_text), got "
+                f"{self.connector_warmup.steps} steps and random queries"
             )
         strategy = self.cluster.strategy
         if strategy in ("fsdp", "deepspeed") and self.monitor.faults.rate:
@@ -122,16 +126,16 @@ def load(
     and the dotted key, and FileNotFoundError.
     """
     source = root / "params.yaml"
-    config = build(Config, read_file(source), str(source))
+    config = build(Config, renamed(read_file(source), str(source)), str(source))
     if profile is not None:
         source = _named_file(root / "experiments/profiles", "profile", profile)
-        config = overlay(config, read_file(source), str(source))
-    values = read_arguments(arguments)
+        config = overlay(config, renamed(read_file(source), str(source)), str(source))
+    values = renamed(read_arguments(arguments), "command line")
     if arm is not None and values.setdefault("arm", arm) != arm:
         raise ConfigError(f"two arms are given: {arm} and {values['arm']}")
     config = overlay(config, {"arm": values.pop("arm", config.arm)}, "command line")
     source = _named_file(root / "experiments/arms", "arm", config.arm)
-    changes = read_file(source)
+    changes = renamed(read_file(source), str(source))
     for key in changes:
         if key not in ARM_SECTIONS:
             allowed = ", ".join(ARM_SECTIONS)
@@ -141,7 +145,7 @@ def load(
 
 def require_same(expected: dict[str, Any], found: dict[str, Any], source: str) -> None:
     """Raise ValueError, naming the dotted keys, unless two nested configurations are equal."""
-    ours, theirs = flattened(expected), flattened(found)
+    ours, theirs = flattened(expected), flattened(renamed(found, source))
     differing = [
         f"{key} {theirs.get(key, 'absent')} instead of {ours.get(key, 'absent')}"
         for key in sorted(ours | theirs)

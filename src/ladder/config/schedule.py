@@ -28,13 +28,13 @@ class Stage:
     template_captions: bool
     """Whether captions in the words of GenEval's prompts, or of its toy's, are drawn; if not, then
     only for samples that have no other."""
-    noises: int
+    noise_samples: int
     """Noises and times drawn for each prompt of a batch; the MLLM reads it only once."""
     lr: float
     """Peak learning rate of AdamW."""
-    generator_rate: float
+    generator_lr_scale: float
     """Learning rate of the generator's pretrained blocks, as a share of `lr`; 0..1."""
-    query_rate: float
+    query_lr_scale: float
     """Learning rate of the queries, as a share of `lr`; 0..1."""
     final_lr: float
     """Learning rate at the end of the cosine."""
@@ -80,7 +80,7 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class Translation:
+class ConnectorWarmup:
     """Before the first stage: connectors learn the states of the generator's own text encoder."""
 
     groups: tuple[int, ...] | None
@@ -109,8 +109,8 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class Dropping:
-    """Joint dropping of conditions for guidance, by one uniform draw a sample; probabilities."""
+class ConditionDropout:
+    """How often conditions are dropped, for guidance; one uniform draw a sample. Probabilities."""
 
     t2i_text: float
     """Text to image: the text is dropped."""
@@ -148,10 +148,10 @@ class Faults:
 
 @dataclass(frozen=True)
 class Monitor:
-    """Judges every step before it is taken."""
+    """Checks every step before it is taken."""
 
-    judge: Literal["off", "published", "ema", "robust"]
-    """The rule: see ladder/training/monitor.py."""
+    rule: Literal["off", "published", "ema", "robust"]
+    """See ladder/training/monitor_rules.py."""
     threshold: float
     """published, ema: ratio to the average; robust: deviations (MAD) of the log norm."""
     decay: float
@@ -159,7 +159,7 @@ class Monitor:
     window: int
     """Accepted norms that robust remembers."""
     warmup: int
-    """Steps that are never judged; non-finite ones are skipped all the same."""
+    """Steps that are never checked; non-finite ones are skipped all the same."""
     patience: int
     """Skips in a row before going back to the last good checkpoint."""
     rollbacks: int

@@ -43,9 +43,9 @@ class Cluster:
     """Machines."""
     workers: int
     """Processes that assemble batches, for each process that trains; 0: it does so itself."""
-    readings: str | None
-    """A folder in which keys and values of every prompt that was read are kept, so that it is read
-    once and not at each step; null: nothing is kept."""
+    prompt_cache: str | None
+    """A folder that keeps the keys and values of every prompt, so that the MLLM reads it once and
+    not at each step; null: nothing is kept."""
     checkpointing: Literal["none", "generator", "all"]
     """Whose activations are computed anew in the backward pass, to save memory: the generator's
     blocks, or the queries' layers too."""
@@ -53,10 +53,10 @@ class Cluster:
     def __post_init__(self) -> None:
         at_least(self, 1, "devices", "nodes")
         at_least(self, 0, "workers")
-        if self.strategy == "fsdp" and self.readings is not None:
+        if self.strategy == "fsdp" and self.prompt_cache is not None:
             raise ValueError(
-                "readings must be null under strategy fsdp, where all processes read together, "
-                f"got {self.readings}"
+                "prompt_cache must be null under strategy fsdp, where all processes read together, "
+                f"got {self.prompt_cache}"
             )
         if self.strategy == "auto" and self.devices * self.nodes > 1:
             raise ValueError(
@@ -146,18 +146,27 @@ class Curation:
 
 @dataclass(frozen=True)
 class Foundations:
-    """The pretrained parts."""
+    """The frozen parts."""
 
     mllm: str
     """Qwen2.5-VL in the layout of transformers: a folder, or an id on the Hugging Face hub."""
-    mllm_base: str
-    """The toy MLLM before its tuning: a folder."""
     generator: str
     """Sana, PixArt or Stable Diffusion in the layout of diffusers: a folder or a hub id."""
-    generator_base: str
-    """The toy Sana before its tuning, without autoencoder: a folder."""
     dtype: Dtype
     """In which the frozen parts compute."""
+
+    def __post_init__(self) -> None:
+        named(self, "mllm", "generator")
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How the toy's frozen parts are trained."""
+
+    mllm_base: str
+    """The toy MLLM before its tuning: a folder."""
+    generator_base: str
+    """The toy Sana before its tuning, without autoencoder: a folder."""
     seed: int
     """Seeds the training of the toy parts."""
     autoencoder_steps: int
@@ -176,7 +185,7 @@ class Foundations:
     """Steps of tuning it."""
 
     def __post_init__(self) -> None:
-        named(self, "mllm", "mllm_base", "generator", "generator_base")
+        named(self, "mllm_base", "generator_base")
         at_least(self, 0, "seed")
         at_least(self, 1, "autoencoder_steps", "vision_steps")
         at_least(self, 1, "mllm_base_steps", "mllm_found_steps", "mllm_steps")
@@ -268,7 +277,7 @@ class Evaluation:
     seed: int
     """Seeds prompts, edits, questions and the noise."""
     prompts: int
-    """Prompts of each GenEval task, and thought prompts."""
+    """Prompts of each GenEval task, and reasoning prompts."""
     images: int
     """Pictures a prompt."""
     edits: int

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from ladder.config.load import Config, require_same
+from ladder.config.old_names import renamed
 from ladder.evaluation import outcomes
 from ladder.evaluation.asking import evaluate_dense, evaluate_lengths
 from ladder.evaluation.parts import (
@@ -89,7 +90,8 @@ def load(config: Config, folder: Path) -> LadderPipeline:
     """
     if not (folder / "training.json").is_file():
         raise FileNotFoundError(f"{folder} must hold a ladder; `ladder train finetune` writes it")
-    trained, wanted = json.loads((folder / "training.json").read_text()), config.as_dict()
+    trained = renamed(json.loads((folder / "training.json").read_text()), str(folder))
+    wanted = config.as_dict()
     require_same({section: wanted[section] for section in trained}, trained, str(folder))
     ladder = Ladder.from_pretrained(folder).eval()
     ladder.understanding.to(getattr(torch, config.foundations.dtype))

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from datasets import load_from_disk
 
-from ladder.config.load import Config, Dropping, load
+from ladder.config.load import ConditionDropout, Config, load
 from ladder.data.curation.curate import curate
 from ladder.data.training.datamodule import Mixture, collate
 from ladder.data.training.encode import encode
@@ -38,7 +38,7 @@ HOME = Path(__file__).resolve().parents[3]
 """The repository: notebooks are opened from other folders too."""
 TIMES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.97)
 """At which the loss is taken; the later, the more noise."""
-NOTHING_DROPPED = Dropping(t2i_text=0.0, edit_text=0.0, edit_both=0.0, edit_image=0.0)
+NOTHING_DROPPED = ConditionDropout(t2i_text=0.0, edit_text=0.0, edit_both=0.0, edit_image=0.0)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ MOST_OBJECTS = 7
 
 def main(config: Config) -> None:
     """The stage: train and save to `vae` in the generator's folder."""
-    toy = config.foundations
-    train(toy.autoencoder_steps, toy.seed, Path(toy.generator) / "vae")
+    toy = config.pretraining
+    train(toy.autoencoder_steps, toy.seed, Path(config.foundations.generator) / "vae")
 
 
 def train(steps: int, seed: int, folder: Path) -> None:

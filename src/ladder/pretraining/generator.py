@@ -75,8 +75,8 @@ BASE = Mix(dense=0.4, forms=0.0)
 
 def main(config: Config) -> None:
     """The stage: train for the autoencoder that is there already, and save."""
-    toy = config.foundations
-    vae = Path(toy.generator) / "vae"
+    toy = config.pretraining
+    vae = Path(config.foundations.generator) / "vae"
     train(toy.generator_base_steps, toy.seed, vae, Path(toy.generator_base))
 
 

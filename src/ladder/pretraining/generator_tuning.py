@@ -31,8 +31,10 @@ TUNED = Mix(dense=0.05, forms=0.85, asked=0.65, pairs=0.4)
 
 def main(config: Config) -> None:
     """The stage: tune the base and save the pipeline around the autoencoder that is there."""
-    toy = config.foundations
-    tune(Path(toy.generator_base), toy.generator_steps, toy.seed, Path(toy.generator))
+    toy = config.pretraining
+    tune(
+        Path(toy.generator_base), toy.generator_steps, toy.seed, Path(config.foundations.generator)
+    )
 
 
 def tune(base: Path, steps: int, seed: int, folder: Path) -> None:

@@ -50,7 +50,7 @@ it stands can hardly be found by a word like `northwest`."""
 
 def main(config: Config) -> None:
     """The stage: train and save to the folder that the configuration names."""
-    toy = config.foundations
+    toy = config.pretraining
     steps = (toy.vision_steps, toy.mllm_base_steps, toy.mllm_found_steps)
     train(steps, toy.seed, Path(toy.mllm_base))
 

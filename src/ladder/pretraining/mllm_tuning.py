@@ -89,8 +89,8 @@ class Early(nn.Module):
 
 def main(config: Config) -> None:
     """The stage: tune the base and save to the folder that the configuration names."""
-    toy = config.foundations
-    tune(Path(toy.mllm_base), toy.mllm_steps, toy.seed, Path(toy.mllm))
+    toy = config.pretraining
+    tune(Path(toy.mllm_base), toy.mllm_steps, toy.seed, Path(config.foundations.mllm))
 
 
 def tune(base: Path, steps: int, seed: int, folder: Path) -> None:

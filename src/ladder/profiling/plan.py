@@ -220,10 +220,10 @@ def plan(
     flag = config.cluster.checkpointing != "none"
     for name in ("t2i", "ti2i", "finetune"):
         stage: Stage = getattr(config.stages, name)
-        samples = stage.batch // stage.accumulate * stage.noises
+        samples = stage.batch // stage.accumulate * stage.noise_samples
         needs = {flag: (fixed + samples * kept[flag]) / GIB for flag in kept}
         step = stage.batch * (
-            costs[flag].prompt + costs[flag].queries + stage.noises * costs[flag].generator
+            costs[flag].prompt + costs[flag].queries + stage.noise_samples * costs[flag].generator
         )
         hours = stage.steps * step / (speed * use * TERA) / 3600
         lines.append(

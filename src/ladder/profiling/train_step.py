@@ -123,7 +123,7 @@ def compared(work: Workload, pairs: int) -> dict[str, Any]:
             )
         found = alternate(theirs, ours, pairs)
         with tempfile.TemporaryDirectory() as folder:
-            ladder.understanding.readings = Path(folder)
+            ladder.understanding.prompt_cache = Path(folder)
             ours()
             kept = alternate(theirs, ours, pairs)
     return {

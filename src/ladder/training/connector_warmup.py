@@ -7,7 +7,7 @@ drawn for it, and the MLLM reads each prompt once, so it takes minutes, instead 
 steps that find it out from noise. It needs queries that begin as words, and a text encoder beside
 the generator. Queries beyond the words say what an empty text says, and so do all of them without a
 text and a picture: guidance then leads away from what the generator itself draws without a caption.
-The paper has nothing of the kind (`translation.steps: 0`).
+The paper has nothing of the kind (`connector_warmup.steps: 0`).
 
 Letters: P prompts, N rungs, Q queries, D width of the MLLM, C caption channels.
 """
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm, trange
 from transformers import AutoModel, AutoTokenizer, Gemma2Model, PreTrainedTokenizerBase
 
-from ladder.config.load import Config, Model, Translation
+from ladder.config.load import Config, ConnectorWarmup, Model
 from ladder.data.training.datamodule import LadderData
 from ladder.models.ladder import Ladder
 from ladder.models.layer_selection import NORM, Taps
@@ -35,10 +35,13 @@ from ladder.models.mllm.prompts import Prompts
 from ladder.pretraining.muon import muon_and_adamw
 from ladder.pretraining.word_states import state_of_nothing, states_of_words
 
+ORDER = "translation"
+"""Chooses the order of the prompts. It is hashed, so another word would give another ladder."""
 
-def translate(config: Config, ladder: Ladder, encoded: Path) -> None:
+
+def warm_up(config: Config, ladder: Ladder, encoded: Path) -> None:
     """Train the connectors of a fresh `ladder` in place, on prompts of the sets in `encoded`."""
-    chosen = config.translation
+    chosen = config.connector_warmup
     names = named(ladder, config.model)
     groups = chosen.groups or [1] * len(names)
     words = Words.from_pretrained(config.foundations.generator, names, groups)
@@ -51,7 +54,7 @@ def translate(config: Config, ladder: Ladder, encoded: Path) -> None:
         mixture=chosen.mixture,
     )
     prepare = Asking(ladder)
-    data = LadderData(encoded, "translation", stage, config.dropping, config.seed, prepare)
+    data = LadderData(encoded, ORDER, stage, config.condition_dropout, config.seed, prepare)
     asked = (batch.prompts for batch in data.train_dataloader())
     lesson = Lesson.of(ladder, words, asked, stage.steps)
     teach(ladder, lesson, chosen, config.seed)
@@ -115,13 +118,13 @@ class Words:
             tokenizer = AutoTokenizer.from_pretrained(**where, subfolder="tokenizer")
         except (OSError, ValueError) as error:
             raise ValueError(
-                "translation (translation.steps above 0) needs a text encoder and a tokenizer "
-                f"beside the generator, got none in {source}"
+                "connector_warmup (steps above 0) needs a text encoder and a tokenizer beside the "
+                f"generator, got none in {source}"
             ) from error
         if not isinstance(encoder, Gemma2Model):
             raise ValueError(
-                "translation (translation.steps above 0) needs a Gemma2 beside the generator, got "
-                f"a {type(encoder).__name__} in {source}"
+                "connector_warmup (steps above 0) needs a Gemma2 beside the generator, got a "
+                f"{type(encoder).__name__} in {source}"
             )
         return cls(encoder.eval(), tokenizer, names, groups)
 
@@ -152,7 +155,7 @@ class Lesson:
     def of(cls, ladder: Ladder, words: Words, asked: Iterable[Asked], batches: int) -> Lesson:
         """Let the MLLM read all prompts that are `asked`, in so many batches."""
         states, targets = [], []
-        for batch in tqdm(asked, "prompts for translation", batches, unit="batch", mininterval=1.0):
+        for batch in tqdm(asked, "prompts for warm-up", batches, unit="batch", mininterval=1.0):
             held, answers = answered(ladder, batch.to(ladder.device).prompts)
             states.append(held.half().cpu())
             targets.append(words.states(answers, batch.nothing).half())
@@ -172,7 +175,7 @@ def answered(ladder: Ladder, prompts: Prompts) -> tuple[Float[Tensor, "N P Q D"]
     return ladder.mixture(torch.stack(read).to(ladder.queries.dtype)), answers
 
 
-def teach(ladder: Ladder, lesson: Lesson, chosen: Translation, seed: int) -> list[float]:
+def teach(ladder: Ladder, lesson: Lesson, chosen: ConnectorWarmup, seed: int) -> list[float]:
     """Train the connectors on random batches of the lesson; returns the mean squared errors.
 
     By Muon on their matrices and AdamW on the rest, at rates that fall to 0: by AdamW alone, 300
@@ -182,7 +185,7 @@ def teach(ladder: Ladder, lesson: Lesson, chosen: Translation, seed: int) -> lis
     scale_to(ladder, lesson.targets)
     optimizer = muon_and_adamw(connector.named_parameters(), chosen.muon_lr, chosen.lr)
     draw = torch.Generator().manual_seed(seed)
-    progress = trange(chosen.steps, desc="translation", unit="step", mininterval=1.0)
+    progress = trange(chosen.steps, desc="connector warm-up", unit="step", mininterval=1.0)
     losses: list[float] = []
     for step in progress:
         for group, peak in zip(optimizer.groups, optimizer.peaks, strict=True):

@@ -79,7 +79,7 @@ class LadderModule(LightningModule):
                 batch_idx % self.stage.accumulate,
             )
         )
-        latents = batch.latents.repeat(self.stage.noises, 1, 1, 1)
+        latents = batch.latents.repeat(self.stage.noise_samples, 1, 1, 1)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         s = rectified_flow.times(len(latents), self.flow.shift, generator).to(latents.device)
         noisy = rectified_flow.noisy(latents, noise, s).to(self.ladder.queries.dtype)
@@ -90,7 +90,7 @@ class LadderModule(LightningModule):
                 queries.device, queries.dtype
             )
         conditions = self.ladder.conditions(batch.prompts, shaken)
-        conditions = conditions.repeat(self.stage.noises, 1, 1)
+        conditions = conditions.repeat(self.stage.noise_samples, 1, 1)
         velocity = self.ladder.velocity(noisy, s * rectified_flow.TIMESTEPS, conditions)
         return rectified_flow.loss(velocity, latents, noise)
 
@@ -125,8 +125,8 @@ class LadderModule(LightningModule):
     def _share(self, name: str) -> float:
         """The learning rate of a parameter as a share of the stage's."""
         if name == "queries":
-            return self.stage.query_rate
-        return self.stage.generator_rate if pretrained(name) else 1.0
+            return self.stage.query_lr_scale
+        return self.stage.generator_lr_scale if pretrained(name) else 1.0
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any) -> None:
         """The step, and the average after it; a skipped step leaves the average alone."""

@@ -1,4 +1,4 @@
-"""The gradient monitor: judges every step before it is taken, and skips or undoes bad ones.
+"""The gradient monitor: checks every step before it is taken, and skips or undoes bad ones.
 
 It runs in `on_before_optimizer_step`, which Lightning calls once a step: after the last micro-batch
 and the reduction over ranks, before clipping. On a skip the gradients become None, so the optimizer
@@ -26,15 +26,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ladder.config.load import Monitor
-from ladder.training.monitor_rules import State, Verdict, judge
+from ladder.training.monitor_rules import Decision, State, check_step
 from ladder.training.strategies.fsdp import whole
 
 __all__ = [
+    "Decision",
     "DivergedError",
     "GradientMonitor",
     "State",
-    "Verdict",
-    "judge",
+    "check_step",
     "keep_before",
     "took_step",
 ]
@@ -47,7 +47,7 @@ class DivergedError(RuntimeError):
 
 
 class GradientMonitor(Callback):
-    """Applies `judge` to a training, with skips, returns to a checkpoint, and an end.
+    """Applies `check_step` to a training, with skips, returns to a checkpoint, and an end.
 
     `events` gets a line of JSON for each step that wasn't taken: step, loss, norm (null where not
     finite), verdict ("skip", "go back" or "stop"), reason, and the keys of the step's samples on
@@ -68,12 +68,12 @@ class GradientMonitor(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses strategies under which a skip would do nothing."""
-        if self.config.judge != "off" and isinstance(
+        if self.config.rule != "off" and isinstance(
             trainer.strategy, DeepSpeedStrategy | FSDPStrategy
         ):
             raise ValueError(
-                "monitor.judge must be off where gradients are hidden or sharded, "
-                f"as {type(trainer.strategy).__name__} does; got {self.config.judge}"
+                "monitor.rule must be off where gradients are hidden or sharded, "
+                f"as {type(trainer.strategy).__name__} does; got {self.config.rule}"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,13 +96,13 @@ class GradientMonitor(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         loss, norm = reduced(trainer, torch.stack(self._losses).sum(), optimizer)
-        verdict = judge(loss, norm, self.state, self.config)
-        self.state = verdict.state
-        if not verdict.take:
+        decision = check_step(loss, norm, self.state, self.config)
+        self.state = decision.state
+        if not decision.take:
             optimizer.zero_grad(set_to_none=True)
             self.skipped += 1
-            self._respond(trainer, verdict, loss, norm)
-        measured = {"loss": loss, "norm": norm, "skipped": float(not verdict.take)}
+            self._respond(trainer, decision, loss, norm)
+        measured = {"loss": loss, "norm": norm, "skipped": float(not decision.take)}
         measured["lr"] = optimizer.param_groups[0]["lr"]
         finite = {name: value for name, value in measured.items() if math.isfinite(value)}
         # Lightning writes its rows after the checkpoint; a kill in between would lose them.
@@ -122,23 +122,23 @@ class GradientMonitor(Callback):
         self.state = State(**state_dict["state"])
         self.rollbacks, self.skipped = state_dict["rollbacks"], state_dict["skipped"]
 
-    def _respond(self, trainer: Trainer, verdict: Verdict, loss: float, norm: float) -> None:
+    def _respond(self, trainer: Trainer, decision: Decision, loss: float, norm: float) -> None:
         """Record a skip; where it was one too many, go back or stop."""
         answer = "skip"
-        if verdict.exhausted:
+        if decision.exhausted:
             answer = "go back" if self.rollbacks < self.config.rollbacks else "stop"
         event = {
             "step": trainer.global_step,
             "loss": loss if math.isfinite(loss) else None,
             "norm": norm if math.isfinite(norm) else None,
             "verdict": answer,
-            "reason": verdict.reason,
+            "reason": decision.reason,
             "keys": gathered(trainer, self._keys),
         }
         if trainer.is_global_zero:
             with self.events.open("a") as file:
                 file.write(json.dumps(event, allow_nan=False) + "\n")
-        text = f"step {trainer.global_step}: {verdict.reason}; {answer}"
+        text = f"step {trainer.global_step}: {decision.reason}; {answer}"
         log.warning(text)
         if answer == "stop":
             raise DivergedError(
@@ -166,7 +166,7 @@ def took_step(optimizer: Optimizer) -> bool:
 
 
 def reduced(trainer: Trainer, loss: Tensor, optimizer: Optimizer) -> tuple[float, float]:
-    """Loss and gradient norm as means over the ranks, so that all of them judge alike.
+    """Loss and gradient norm as means over the ranks, so that all of them decide alike.
 
     Under DDP the gradients are equal on all ranks already, and so is their norm; where they are
     sharded, it is put together from those of the parts.

@@ -1,6 +1,6 @@
 """Rules that decide whether a training step is taken, as pure functions of two numbers and a state.
 
-`judge(loss, norm, state, config)` sees the loss and the gradient's norm of one step, before
+`check_step(loss, norm, state, config)` sees the loss and the gradient's norm of one step, before
 clipping, and what is remembered of the steps before. Three rules can be compared:
 
 published  the rule as its authors printed it, faults included. Its averages take in every value
@@ -52,7 +52,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What a rule says of one step."""
 
     take: bool
@@ -62,19 +62,19 @@ class Verdict:
     exhausted: bool
     """Whether this was the skip that used up the patience: skipping alone doesn't help."""
     state: State
-    """To be passed to the judgement of the next step."""
+    """To be passed to the check of the next step."""
 
 
-def judge(loss: float, norm: float, state: State, config: Monitor) -> Verdict:
-    """Judge one step by `config.judge`.
+def check_step(loss: float, norm: float, state: State, config: Monitor) -> Decision:
+    """Check one step by `config.rule`.
 
     `loss` is the mean over the step's micro-batches and ranks, `norm` the L2 norm of the whole
     gradient before clipping; both may be NaN or infinite. After `config.patience` skips in a row
     ema and robust begin their baseline anew: one that refuses everything is no longer one.
     """
-    if config.judge == "off":
-        return Verdict(take=True, reason="", exhausted=False, state=state)
-    if config.judge == "published":
+    if config.rule == "off":
+        return Decision(take=True, reason="", exhausted=False, state=state)
+    if config.rule == "published":
         learned = renewed = _averaged(loss, norm, state, config.decay)
         reason = _published_fault(loss, norm, learned, config.threshold)
     else:
@@ -83,11 +83,11 @@ def judge(loss: float, norm: float, state: State, config: Monitor) -> Verdict:
         renewed = State()
     if not reason:
         learned = replace(learned, accepted=state.accepted + 1, rejected=0)
-        return Verdict(take=True, reason="", exhausted=False, state=learned)
+        return Decision(take=True, reason="", exhausted=False, state=learned)
     if state.rejected + 1 < config.patience:
         learned = replace(learned, rejected=state.rejected + 1)
-        return Verdict(take=False, reason=reason, exhausted=False, state=learned)
-    return Verdict(take=False, reason=reason, exhausted=True, state=replace(renewed, rejected=0))
+        return Decision(take=False, reason=reason, exhausted=False, state=learned)
+    return Decision(take=False, reason=reason, exhausted=True, state=replace(renewed, rejected=0))
 
 
 def _averaged(loss: float, norm: float, state: State, decay: float) -> State:
@@ -118,7 +118,7 @@ def _fault(loss: float, norm: float, state: State, config: Monitor) -> str:
         return f"loss {loss:.3g} or norm {norm:.3g} is not finite"
     if state.accepted < max(config.warmup, 1):
         return ""
-    return (_ema_fault if config.judge == "ema" else _robust_fault)(loss, norm, state, config)
+    return (_ema_fault if config.rule == "ema" else _robust_fault)(loss, norm, state, config)
 
 
 def _ema_fault(loss: float, norm: float, state: State, config: Monitor) -> str:
@@ -140,7 +140,7 @@ def _robust_fault(loss: float, norm: float, state: State, config: Monitor) -> st
 
 def _learned(loss: float, norm: float, state: State, config: Monitor) -> State:
     """The baseline of ema or robust after an accepted step."""
-    if config.judge == "ema":
+    if config.rule == "ema":
         return _averaged(loss, norm, state, config.decay)
     return replace(state, window=(*state.window, _log(norm))[-config.window :])
 

@@ -34,7 +34,7 @@ from ladder.data.training.datamodule import LadderData
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder
 from ladder.training.checkpoints import Checkpoints
-from ladder.training.connector_warmup import translate
+from ladder.training.connector_warmup import warm_up
 from ladder.training.faults import FaultInjector
 from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
@@ -92,12 +92,12 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         clear(folder)
     quiet()
     prepare, cluster = ladder.understanding.prepare, config.cluster
-    if cluster.readings is not None:
-        ladder.understanding.readings = Path(cluster.readings)
+    if cluster.prompt_cache is not None:
+        ladder.understanding.prompt_cache = Path(cluster.prompt_cache)
     if cluster.checkpointing != "none":
         ladder.enable_gradient_checkpointing(queries=cluster.checkpointing == "all")
     data = LadderData(
-        encoded, stage, chosen, config.dropping, config.seed, prepare, cluster.workers
+        encoded, stage, chosen, config.condition_dropout, config.seed, prepare, cluster.workers
     )
     monitor = GradientMonitor(config.monitor, folder / "events.jsonl", checkpoints.go_back)
     faulty = config.monitor.faults.rate > 0
@@ -130,8 +130,8 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    if not checkpoints.step and stage == STAGES[0] and config.translation.steps:
-        translate(config, ladder.to(trainer.strategy.root_device), encoded)
+    if not checkpoints.step and stage == STAGES[0] and config.connector_warmup.steps:
+        warm_up(config, ladder.to(trainer.strategy.root_device), encoded)
     if config.model.lora_rank:
         ladder.begin_lora(config.model.lora_rank, config.seed, config.model.dora)
     module = LadderModule(ladder, chosen, config.flow, stage, config.seed, config.model.query_noise)

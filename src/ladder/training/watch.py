@@ -38,7 +38,7 @@ class Progress:
     stage: str
     state: Literal["waiting", "starting", "running", "done"]
     """An interrupted stage counts as running: its next run goes on with it. One that starts has
-    made no step yet: the first stage reads for its translation then."""
+    made no step yet: the first stage reads for its connector warm-up then."""
     step: int = 0
     """Optimizer steps made, the skipped ones included."""
     steps: int | None = None

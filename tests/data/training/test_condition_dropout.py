@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ladder.config.load import Dropping
+from ladder.config.load import ConditionDropout
 from ladder.data.training.condition_dropout import Conditions, drop
 
-PAPER = Dropping(t2i_text=0.1, edit_text=0.1, edit_both=0.1, edit_image=0.1)
+PAPER = ConditionDropout(t2i_text=0.1, edit_text=0.1, edit_both=0.1, edit_image=0.1)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_rule_of_text_to_image(draw, text):
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_nothing_is_dropped_at_probability_zero(picture, draw):
-    never = Dropping(0.0, 0.0, 0.0, 0.0)
+    never = ConditionDropout(0.0, 0.0, 0.0, 0.0)
     assert drop("c", (), never, draw) == Conditions("c", ())
     assert drop("c", (picture(0),), never, draw) == Conditions("c", (picture(0),))
 
@@ -52,7 +52,7 @@ def test_nothing_is_dropped_at_probability_zero(picture, draw):
 def test_each_branch_has_its_probability(picture, shares, draw):
     """The interval of each outcome is as long as its probability, whatever the three are."""
     text, both, image = shares
-    result = drop("c", (picture(0),), Dropping(0.5, text, both, image), draw)
+    result = drop("c", (picture(0),), ConditionDropout(0.5, text, both, image), draw)
     outcome = (result.caption == "c", result.images == (picture(0),))
     edges = {(False, True): (0, text), (False, False): (text, text + both)}
     edges |= {(True, False): (text + both, text + both + image)}

@@ -15,14 +15,14 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 
-from ladder.config.load import Dropping, Stage
+from ladder.config.load import ConditionDropout, Stage
 from ladder.data.shards import Sample, read_shards
 from ladder.data.training.datamodule import Batch, LadderData, Mixture
 from ladder.data.training.encode import encode, latents_of
 from ladder.data.training.sampler import Draw
 
-NEVER = Dropping(0.0, 0.0, 0.0, 0.0)
-PAPER = Dropping(0.1, 0.1, 0.1, 0.1)
+NEVER = ConditionDropout(0.0, 0.0, 0.0, 0.0)
+PAPER = ConditionDropout(0.1, 0.1, 0.1, 0.1)
 
 
 @dataclass
@@ -70,9 +70,11 @@ def stage(config) -> Stage:
     return dataclasses.replace(config.stages.ti2i, mixture={"t2i": 0.5, "ti2i": 0.5}, **changes)
 
 
-def batches(encoded: Path, stage: Stage, dropping: Dropping = NEVER, **options) -> list[Batch]:
+def batches(
+    encoded: Path, stage: Stage, dropout: ConditionDropout = NEVER, **options
+) -> list[Batch]:
     options = {"seed": 0, "prepare": prepare} | options
-    return list(LadderData(encoded, "ti2i", stage, dropping, **options).train_dataloader())
+    return list(LadderData(encoded, "ti2i", stage, dropout, **options).train_dataloader())
 
 
 def content(batch: Batch) -> tuple:
@@ -106,13 +108,13 @@ def test_no_picture_is_made_up_and_the_held_out_never_appear(encoded, curated, s
     assert black not in given
     long = dataclasses.replace(stage, steps=60)
     seen = {
-        dropping: {
+        dropout: {
             image
-            for batch in batches(encoded, long, dropping)
+            for batch in batches(encoded, long, dropout)
             for images in batch.prompts.images
             for image in images
         }
-        for dropping in (NEVER, PAPER)
+        for dropout in (NEVER, PAPER)
     }
     assert seen[NEVER] == given
     assert seen[PAPER] == given | {black}

@@ -22,7 +22,7 @@ def anew(foundations):
 @pytest.fixture
 def keeping(foundations, tmp_path):
     understanding = Understanding.from_pretrained(str(foundations / "mllm"))
-    understanding.readings = tmp_path / "readings"
+    understanding.prompt_cache = tmp_path / "readings"
     return understanding
 
 
@@ -33,7 +33,7 @@ def queries():
 
 
 def kept(understanding):
-    return sorted(understanding.readings.rglob("*.safetensors"))
+    return sorted(understanding.prompt_cache.rglob("*.safetensors"))
 
 
 def gradient(understanding, prompts, queries):

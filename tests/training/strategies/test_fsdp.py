@@ -50,7 +50,7 @@ def test_all_that_is_trained_is_spread_and_of_the_mllm_the_layers(ladder, mesh):
 
 def test_loss_and_gradients_are_those_of_whole_weights(short, encoded, ladder, mesh):
     prepare = ladder.understanding.prepare
-    data = LadderData(encoded, "ti2i", short.stages.ti2i, short.dropping, 0, prepare)
+    data = LadderData(encoded, "ti2i", short.stages.ti2i, short.condition_dropout, 0, prepare)
     batch = next(iter(data.train_dataloader()))
     module = LadderModule(ladder, short.stages.ti2i, short.flow, "ti2i", seed=0, query_noise=0.1)
     loss = module.training_step(batch, 0)
@@ -107,7 +107,7 @@ def test_what_is_in_no_parts_stays_as_it_is():
 @pytest.mark.parametrize(
     ("argument", "match"),
     [
-        ("cluster.readings=kept", "readings must be null under strategy fsdp"),
+        ("cluster.prompt_cache=kept", "prompt_cache must be null under strategy fsdp"),
         ("model.mllm_lora_rank=2", "model.mllm_lora_rank must be null under"),
         ("monitor.faults.rate=0.1", "faults.rate must be 0 under cluster.strategy fsdp"),
     ],

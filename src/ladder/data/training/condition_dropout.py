@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ladder.config.load import Dropping
+from ladder.config.load import ConditionDropout
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Conditions:
 
 
 def drop(
-    caption: str, images: tuple[Image.Image, ...], dropping: Dropping, draw: float
+    caption: str, images: tuple[Image.Image, ...], dropout: ConditionDropout, draw: float
 ) -> Conditions:
     """The conditions of a sample for a uniform `draw` from [0, 1).
 
@@ -33,10 +33,10 @@ def drop(
     as text dropped, both dropped, images dropped, nothing dropped.
     """
     if not images:
-        return Conditions("" if draw < dropping.t2i_text else caption, ())
-    both = dropping.edit_text + dropping.edit_both
+        return Conditions("" if draw < dropout.t2i_text else caption, ())
+    both = dropout.edit_text + dropout.edit_both
     text_dropped = draw < both
-    images_dropped = dropping.edit_text <= draw < both + dropping.edit_image
+    images_dropped = dropout.edit_text <= draw < both + dropout.edit_image
     if images_dropped:
         images = tuple(Image.new("RGB", image.size) for image in images)
     return Conditions("" if text_dropped else caption, images)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from ladder.config.load import Dropping, Stage
+from ladder.config.load import ConditionDropout, Stage
 from ladder.data.training.condition_dropout import Conditions, drop
 from ladder.data.training.sampler import Draw, StepBatches
 from ladder.world.caption_templates import follows_geneval
@@ -77,7 +77,7 @@ class Mixture(TorchDataset[Item]):
     """Encoded sets by name, indexed by `Draw`: the same draw always gives the same item."""
 
     def __init__(
-        self, sets: Mapping[str, Dataset], dropping: Dropping, templates: bool = True
+        self, sets: Mapping[str, Dataset], dropout: ConditionDropout, templates: bool = True
     ) -> None:
         """Without `templates`, captions that benchmarks could ask for are left out where a sample
         has others."""
@@ -87,7 +87,7 @@ class Mixture(TorchDataset[Item]):
             raise ValueError(f"sets of a mixture must have latents of one shape: {self._shapes}")
         # Raw Arrow tables: the library's own decoding takes fifteen times as long.
         self._sets = {name: data.with_format("arrow") for name, data in sets.items()}
-        self._dropping, self._templates = dropping, templates
+        self._dropout, self._templates = dropout, templates
 
     def __getitem__(self, draw: Draw) -> Item:
         return self.__getitems__([draw])[0]
@@ -116,7 +116,7 @@ class Mixture(TorchDataset[Item]):
         images = tuple(
             Image.open(io.BytesIO(source["bytes"]), formats=("PNG",)) for source in sources
         )
-        conditions = drop(caption, images, self._dropping, rng.random())
+        conditions = drop(caption, images, self._dropout, rng.random())
         for image in conditions.images:
             image.load()  # only now: the pixels of a dropped picture are never decoded
         return conditions
@@ -148,7 +148,7 @@ class LadderData(LightningDataModule):
         encoded: Path,
         name: str,
         stage: Stage,
-        dropping: Dropping,
+        dropout: ConditionDropout,
         seed: int,
         prepare: Prepare,
         workers: int = 0,
@@ -158,14 +158,14 @@ class LadderData(LightningDataModule):
         `prepare`: `Understanding.prepare`; `workers`: processes that assemble batches, 0 for none.
         """
         super().__init__()
-        self.encoded, self.name, self.stage, self.dropping = encoded, name, stage, dropping
+        self.encoded, self.name, self.stage, self.condition_dropout = encoded, name, stage, dropout
         self.seed, self.prepare, self.workers, self.start = seed, prepare, workers, start
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `stage.batch / stage.accumulate` samples. Errors: a set is not encoded."""
         mixture = Mixture(
             {name: _load(self.encoded / name / "train") for name in sorted(self.stage.mixture)},
-            self.dropping,
+            self.condition_dropout,
             self.stage.template_captions,
         )
         batches = StepBatches(

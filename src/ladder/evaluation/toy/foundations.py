@@ -66,6 +66,7 @@ def examine(
     }
     settings = {
         "foundations": asdict(config.foundations),
+        "pretraining": asdict(config.pretraining),
         "evaluation": asdict(config.evaluation),
         "sampling": asdict(config.sampling),
     }

@@ -27,7 +27,7 @@ from ladder.models.mllm.families import (
     require_whole_prompt,
     sees,
 )
-from ladder.models.mllm.prompt_cache import Readings
+from ladder.models.mllm.prompt_cache import PromptCache
 from ladder.models.mllm.prompts import LADDER, QUESTION, Framing, Prompter, Prompts
 from ladder.models.reference import Reference
 
@@ -49,7 +49,7 @@ class Understanding(nn.Module):
         self.mllm = mllm.requires_grad_(False).eval()
         self.prompter = prompter
         self.reference = reference
-        self.readings: Path | None = None
+        self.prompt_cache: Path | None = None
         """A folder in which what was read for rungs is kept; None: each prompt is read anew."""
         self.checkpointing = False
         """Whether the backward pass through the queries' layers runs these anew, to save memory."""
@@ -179,11 +179,11 @@ class Understanding(nn.Module):
 
     def _read(self, prompts: Prompts, running: CachedPass) -> Int[Tensor, "B T"]:
         """Read the prompts, or recall what was made of them before; returns which tokens count."""
-        if self.readings is None:
+        if self.prompt_cache is None:
             return running.read(prompts)
         dtype = str(self.mllm.dtype).removeprefix("torch.")
         reader = f"{self.reference.digest[:16]}-{running.layers}-{dtype}"
-        return Readings(self.readings, reader).read(prompts, running)
+        return PromptCache(self.prompt_cache, reader).read(prompts, running)
 
     def _question_inputs(
         self,

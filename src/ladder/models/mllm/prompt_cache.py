@@ -27,7 +27,7 @@ from ladder.models.mllm.prompts import Prompts
 KEYS_AND_VALUES = "keys_and_values"
 
 
-class Readings:
+class PromptCache:
     """A folder with a file for each prompt; several processes may share it.
 
     `reader` says who read, with how many layers and in which type: what another has read lies in a
