@@ -7,9 +7,12 @@ docstrings, that of the command line from its help. A warning ends the build.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -54,6 +57,19 @@ def write_command_line(app: Sphinx) -> None:
     subprocess.run([*command, "--name", "ladder", "--output", page], check=True)
 
 
+def keep_columns(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Show paragraphs of a docstring that are indented or set in columns as they stand."""
+    paragraphs = "\n".join(lines).split("\n\n")
+    for place, paragraph in enumerate(paragraphs):
+        in_columns = re.search(r"^ |\S {2,}\S", paragraph, re.MULTILINE)
+        if in_columns and not paragraph.startswith("- "):
+            paragraphs[place] = ".. code-block:: text\n\n" + indent(paragraph, "    ")
+    lines[:] = "\n\n".join(paragraphs).split("\n")
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx before it reads anything."""
     app.connect("builder-inited", write_command_line)
+    app.connect("autodoc-process-docstring", keep_columns)
