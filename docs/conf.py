@@ -17,7 +17,6 @@ from typing import Any
 from sphinx.application import Sphinx
 
 project = "ladder"
-author = "the ladder authors"
 extensions = [
     "myst_nb",
     "sphinx.ext.apidoc",
@@ -27,9 +26,12 @@ extensions = [
     "sphinx_copybutton",
 ]
 
+exclude_patterns = ["reference/modules/modules.rst"]  # a list of one package
+
 html_theme = "furo"
 html_title = "ladder"
 html_show_sphinx = False
+html_show_copyright = False
 
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
@@ -47,6 +49,7 @@ autodoc_mock_imports = ["gradio"]  # has an environment of its own
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+suppress_warnings = ["ref.python"]  # annotations name a class by its last name, which two may have
 default_role = "code"  # docstrings mark code as Markdown does
 
 

@@ -168,7 +168,7 @@ def test_every_page_is_reached():
     """Each page and notebook of docs/ stands in the table of contents of a folder's index."""
     for index in (ROOT / "docs").rglob("index.md"):
         entries = {
-            line.strip()
+            line.strip().removesuffix(">").rpartition("<")[2]
             for block in re.findall(r"```{toctree}\n(.*?)```", index.read_text(), re.DOTALL)
             for line in block.splitlines()
         }

@@ -66,7 +66,7 @@ def run_stage(
     """Train one stage, or finish it if it was interrupted; returns the folder of its ladder.
 
     `export` names a second folder, which gets the whole pipeline in bfloat16, ready to draw. A
-    stage of 0 steps passes on the ladder that it got. Errors: ValueError for what an earlier stage
+    stage of 0 steps passes on the ladder that it got. Raises ValueError for what an earlier stage
     or an interrupted run left under other settings (naming the keys), DivergedError when the
     monitor gives up.
     """
@@ -164,7 +164,10 @@ def attention() -> AbstractContextManager:
 
 
 def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
-    """What `stage` begins with: the foundations, or the ladder of the stage before it in `run`."""
+    """What `stage` begins with: the foundations, or the ladder of the stage before it in `run`.
+
+    Raises ValueError where that stage left no ladder, or one of other settings.
+    """
     if stage == STAGES[0]:
         return Ladder.from_foundations(config.model, config.foundations, config.seed)
     before = STAGES[STAGES.index(stage) - 1]
