@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 README, REPRODUCE, ARMS = (
@@ -142,3 +143,15 @@ def test_monitors_end_where_the_report_says():
     said = " ".join(ARMS.split())
     assert f"is lost (GenEval-toy {off}); under any monitor it ends at {low} to {high}" in said
     assert f"the clean training with this seed at {clean}" in said
+
+
+def test_as_many_runs_as_said_are_committed():
+    finished = planned = 0
+    for name in ("layers", "monitors"):
+        study = YAML(typ="safe").load((ROOT / f"experiments/studies/{name}.yaml").read_text())
+        rows = (ROOT / f"experiments/results/{name}/runs.jsonl").read_text().splitlines()
+        planned += len(study["arms"]) * len(study["seeds"])
+        finished += sum(
+            row["preset"] == "main" and row["status"] == "finished" for row in map(json.loads, rows)
+        )
+    assert f"{finished} of the {planned} planned runs are committed" in ARMS
