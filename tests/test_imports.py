@@ -1,6 +1,6 @@
 """Imports between the rooms of the package go one way: the contract is in pyproject.toml.
 
-Each of the thirteen rooms stands on one of six floors, and imports only from lower floors. A room
+Each of the thirteen rooms stands on one of seven floors, and imports only from lower floors. A room
 that stands on no floor breaks the contract as well.
 """
 
