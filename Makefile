@@ -21,6 +21,8 @@ help:  ## list the targets
 setup: .venv/ready  ## install what is needed into .venv
 
 .venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; found = sys.version_info[:2]; found == (3, 11) or sys.exit( \
+	    "Python 3.11 is needed, got %d.%d: make PYTHON=/path/to/python3.11 setup" % found)'
 	$(PYTHON) -m venv .venv
 	@echo "installing into .venv; this takes some minutes"
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
@@ -28,7 +30,6 @@ setup: .venv/ready  ## install what is needed into .venv
 	touch $@
 
 repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
-	@echo "stages: $$($(BIN)/dvc stage list --name-only | xargs)"
 	$(BIN)/dvc repro
 	@echo "scores: experiments/results/ladder-0.json   pictures: experiments/pictures/ladder-0/"
 

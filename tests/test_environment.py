@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from ruamel.yaml import YAML
 
@@ -125,8 +127,26 @@ def test_what_is_imported_is_declared():
 
 
 def test_the_python_that_runs_is_one_that_is_supported():
-    assert sys.version_info >= (3, 11)
-    assert PROJECT["requires-python"] == ">=3.11"
+    running = ".".join(map(str, sys.version_info[:3]))
+    assert running in SpecifierSet(PROJECT["requires-python"])
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.12", "3.13"])
+def test_another_python_is_refused_before_anything_is_installed(version: str, tmp_path: Path):
+    assert f"{version}.1" not in SpecifierSet(PROJECT["requires-python"])
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    numbers = tuple(map(int, version.split(".")))
+    python.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = {numbers}; $2"\n'
+    )
+    python.chmod(0o755)
+    command = ["make", "--silent", f"PYTHON={python}", "setup"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert f"Python 3.11 is needed, got {version}: " in ended.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_ci_runs_the_command_of_the_readme():

@@ -22,23 +22,23 @@ PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
 PLOTTED = [path for plot in PIPELINE["plots"] for entry in plot.values() for path in entry["y"]]
 ENTRIES = {
-    "ladder world": "ladder.world.shards",
-    "ladder curate": "ladder.data.curation.curate",
-    "ladder pretrain autoencoder": "ladder.pretraining.autoencoder",
-    "ladder pretrain mllm_base": "ladder.pretraining.mllm",
-    "ladder pretrain mllm": "ladder.pretraining.mllm_tuning",
-    "ladder pretrain generator_base": "ladder.pretraining.generator",
-    "ladder pretrain generator": "ladder.pretraining.generator_tuning",
-    "ladder examine": "ladder.evaluation.toy.foundations",
-    "ladder encode": "ladder.data.training.encode",
-    "ladder train t2i": "ladder.training.stages",
-    "ladder train ti2i": "ladder.training.stages",
-    "ladder train finetune --export models/ladder": "ladder.training.stages",
-    "ladder evaluate": "ladder.evaluation.run",
+    "./ladder world": "ladder.world.shards",
+    "./ladder curate": "ladder.data.curation.curate",
+    "./ladder pretrain autoencoder": "ladder.pretraining.autoencoder",
+    "./ladder pretrain mllm_base": "ladder.pretraining.mllm",
+    "./ladder pretrain mllm": "ladder.pretraining.mllm_tuning",
+    "./ladder pretrain generator_base": "ladder.pretraining.generator",
+    "./ladder pretrain generator": "ladder.pretraining.generator_tuning",
+    "./ladder examine": "ladder.evaluation.toy.foundations",
+    "./ladder encode": "ladder.data.training.encode",
+    "./ladder train t2i": "ladder.training.stages",
+    "./ladder train ti2i": "ladder.training.stages",
+    "./ladder train finetune --export models/ladder": "ladder.training.stages",
+    "./ladder evaluate": "ladder.evaluation.run",
 }
 CARRIERS = {"ladder", "ladder.cli.main", "ladder.config"} | {
     f"ladder.config.{name}"
-    for name in ("load", "layers", "old_names", "schedule", "schema", "checks")
+    for name in ("load", "layers", "old_names", "repository", "schedule", "schema", "checks")
 }
 """Modules that only carry values; a stage depends on the values instead, as its parameters."""
 HARMLESS = {
@@ -111,7 +111,7 @@ def sections_read(module: str) -> set[str]:
 
 def sections_passed(verb: str) -> set[str]:
     """Top-level keys that the command line itself hands to a verb."""
-    tree = ast.parse((SOURCE / "ladder/cli/main.py").read_text())
+    tree = ast.parse((SOURCE / "ladder/cli/pipeline.py").read_text())
     (function,) = (x for x in tree.body if isinstance(x, ast.FunctionDef) and x.name == verb)
     return {
         node.attr

@@ -13,8 +13,12 @@ import torch
 from PIL import Image
 from tests.tiny import SIDE, tiny_ladder, tiny_picture
 
-from ladder.cli import inference, main
+from ladder import __version__
+from ladder.cli import main
+from ladder.cli.pipeline import ENCODED
+from ladder.config.layers import read_file
 from ladder.config.load import load
+from ladder.data.images import read_picture
 from ladder.inference.pipeline import LadderPipeline
 
 ROOT = Path(__file__).parents[2]
@@ -24,14 +28,14 @@ VERBS = (*STAGES, "generate", "edit", "ask")
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list:
-    """In the repository's root, with `curate` noting its configuration instead of working."""
+    """In the repository's root, with `curate` noting where it is, and its settings."""
     notes = []
     monkeypatch.chdir(ROOT)
 
-    def curate(config, options):
-        notes.append(config)
+    def curate(raw, curated, settings):
+        notes.append((Path.cwd(), settings))
 
-    monkeypatch.setattr(main, "curate", curate)
+    monkeypatch.setattr("ladder.data.curation.curate.curate", curate)
     return notes
 
 
@@ -46,21 +50,28 @@ def refused(capsys: pytest.CaptureFixture, *words: str) -> str:
 
 def test_help_answers_without_loading_anything_heavy():
     code = (
-        "import sys; from ladder.cli.main import build_parser; print(build_parser().format_help());"
+        "import sys; from ladder.cli.main import main; main(['--help']);"
         "print(sorted({'torch', 'transformers', 'diffusers', 'numpy'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.rstrip().endswith("[]")
     for verb in VERBS:
-        assert re.search(rf"^    {verb}\b", shown.stdout, re.MULTILINE), verb
+        assert re.search(rf"^│ {verb}\b", shown.stdout, re.MULTILINE), verb
+    for section in ("Use a ladder", "Pipeline", "Experiments", "Benchmarks", "Checkpoints"):
+        assert f"─ {section} ─" in shown.stdout
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture):
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ladder {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit) as stop:
-        main.main([verb, "--help"])
-    assert stop.value.code == 0
-    assert {**vars(inference), **vars(main)}[verb].__doc__.split()[0] in capsys.readouterr().out
+    assert main.main([verb, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"Usage: ladder {verb} " in said
+    assert "│ --help " in said
 
 
 def test_settings_stand_anywhere_after_the_verb(seen: list):
@@ -71,8 +82,16 @@ def test_settings_stand_anywhere_after_the_verb(seen: list):
     ):
         assert main.main(["curate", *words]) == 0
     expected = load("smoke", "last", ["model.queries=8", "seed=3"], root=ROOT)
-    assert seen == [expected] * 3
-    assert expected.model.queries == 8
+    assert seen == [(ROOT, expected.curation)] * 3
+
+
+def test_a_stage_works_in_the_repository_one_stands_in(seen: list, monkeypatch):
+    """Above experiments/ there is another params.yaml, which is none of a run."""
+    for folder in ("experiments", "experiments/arms", "src/ladder"):
+        monkeypatch.chdir(ROOT / folder)
+        assert main.main(["curate"]) == 0
+        assert Path.cwd() == ROOT / folder
+    assert [where for where, _ in seen] == [ROOT] * 3
 
 
 @pytest.mark.parametrize(
@@ -109,36 +128,39 @@ def test_bad_settings(words: list[str], complaint: str, seen: list, capsys: pyte
     ],
 )
 def test_words_that_are_no_command(words: list[str], seen: list, capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit) as stop:
-        main.main(words)
-    assert stop.value.code == 2
-    assert "usage: ladder" in capsys.readouterr().err
+    name = f"ladder {words[0]}" if words and words[0] != "paint" else "ladder"
+    assert refused(capsys, *words).startswith(f"{name}: ")
+    assert seen == []
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["generate", "a star", "--sead", "3"], "--sead 3; did you mean --seed?"),
-        (["curate", "--amr=last"], "--amr=last; did you mean --arm?"),
-        (["ask", "picture.png", "what?", "--zzz"], "--zzz"),
+        (["genrate", "a star"], "ladder: No such command 'genrate'. Did you mean 'generate'"),
+        (["generate", "a star", "--sead", "3"], "ladder generate: No such option: --sead"),
+        (
+            ["curate", "--amr=last"],
+            "ladder curate: No such option: --amr (Possible options: --arm",
+        ),
+        (["ask", "picture.png", "what?", "--zzz"], "ladder ask: No such option: --zzz;"),
+        (["train", "t2v"], "ladder train: Invalid value for 'stage': 't2v' is not one of 't2i', "),
     ],
 )
-def test_a_misspelt_option_is_answered_by_its_verb(
+def test_a_misspelt_word_is_answered_by_its_verb(
     words: list[str], said: str, seen: list, capsys: pytest.CaptureFixture
 ):
-    with pytest.raises(SystemExit):
-        main.main(words)
-    output = capsys.readouterr().err
-    assert output.startswith(f"usage: ladder {words[0]} ")
-    assert output.endswith(f"unrecognized arguments: {said}\n")
+    assert refused(capsys, *words).startswith(said)
 
 
-@pytest.mark.parametrize("option", ["--devices=0", "--memory=nan", "--use=-1", "--caption=0.5"])
+@pytest.mark.parametrize(
+    "option",
+    ["--devices=0", "--memory=nan", "--use=-1", "--caption=0.5", "--caption=9999999999999"],
+)
 def test_a_plan_for_no_machine_is_refused(option: str, seen: list, capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit) as stop:
-        main.main(["plan", option])
-    assert stop.value.code == 2
-    assert f"argument {option.split('=')[0]}" in capsys.readouterr().err
+    name, _, value = option.partition("=")
+    said = refused(capsys, "plan", option)
+    assert f"'{name}'" in said
+    assert f"got '{value}'" in said
 
 
 @pytest.mark.parametrize(
@@ -155,12 +177,22 @@ def test_the_verb_that_writes_what_is_missing_is_named(
     )
 
 
-def test_without_parameters_the_missing_file_is_named(
+def test_outside_of_a_repository_one_line_says_where_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     monkeypatch.chdir(tmp_path)
-    assert refused(capsys, "world") == "ladder world: params.yaml: No such file or directory\n"
+    said = refused(capsys, "world")
+    assert said.startswith("ladder world: this must run inside a clone of the repository")
+    assert str(tmp_path) in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_under_dvc_a_stage_says_how_far_the_main_job_is(seen: list, monkeypatch, caplog):
+    monkeypatch.setenv("DVC_STAGE", "curate")
+    with caplog.at_level("INFO"):
+        assert main.main(["curate"]) == 0
+    stages = read_file(ROOT / "dvc.yaml")["stages"]
+    assert caplog.messages == [f"stage 2 of {len(stages)}: curate"]
 
 
 def test_an_error_can_be_traced(seen: list):
@@ -206,7 +238,7 @@ def test_a_picture_is_read_upright_and_in_rgb(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: to be turned by a quarter
     picture.save(tmp_path / "turned.png", exif=exif)
-    read = inference.read_picture(tmp_path / "turned.png")
+    read = read_picture(tmp_path / "turned.png")
     assert (read.mode, read.size, read.getpixel((0, 0))) == ("RGB", (30, 40), (255, 255, 255))
 
 
@@ -278,7 +310,7 @@ def test_edit_depends_on_each_source(run, pictures: list[str]):
 def test_ask_says_what_the_pipeline_says(run, ladder_folder: Path, pictures: list[str]):
     shown, _ = run("ask", pictures[0], "what is it?")
     pipeline = LadderPipeline.from_pretrained(ladder_folder)
-    assert shown == pipeline.ask(inference.read_picture(Path(pictures[0])), "what is it?") + "\n"
+    assert shown == pipeline.ask(read_picture(Path(pictures[0])), "what is it?") + "\n"
 
 
 def test_stages_hand_on_what_they_were_told(seen: list, monkeypatch: pytest.MonkeyPatch):
@@ -286,9 +318,10 @@ def test_stages_hand_on_what_they_were_told(seen: list, monkeypatch: pytest.Monk
     from ladder.training import stages
 
     monkeypatch.setattr(stages, "run_stage", lambda *args, **kwargs: seen.append((args, kwargs)))
-    assert main.main(["train", "finetune", "seed=5", "--export", "models/mine"]) == 0
+    monkeypatch.chdir(ROOT / "models")  # where the folder is meant
+    assert main.main(["train", "finetune", "seed=5", "--export", "mine"]) == 0
     config = load(arguments=["seed=5"], root=ROOT)
-    assert seen == [((config, "finetune", main.ENCODED), {"export": Path("models/mine")})]
+    assert seen == [((config, "finetune", ENCODED), {"export": ROOT / "models/mine"})]
 
 
 @pytest.mark.parametrize("became", [None, SystemExit, ValueError, RuntimeError])

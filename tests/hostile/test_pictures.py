@@ -13,7 +13,6 @@ import pytest
 from PIL import Image, PngImagePlugin
 from tests.tiny import tiny_picture
 
-from ladder.cli import inference
 from ladder.cli import main
 from ladder.inference.pipeline import LadderPipeline
 
@@ -102,7 +101,7 @@ REFUSED = {
 @pytest.fixture(autouse=True)
 def _opened(pipeline: LadderPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ladder is opened once for all."""
-    monkeypatch.setattr(inference, "open_ladder", lambda folder: pipeline)
+    monkeypatch.setattr("ladder.inference.open.open_ladder", lambda folder: pipeline)
 
 
 @pytest.mark.parametrize("name", equals())

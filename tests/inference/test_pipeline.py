@@ -14,6 +14,7 @@ from PIL import Image
 from tests.tiny import LATENT_SHAPE, SIDE, tiny_mllm, tiny_picture, tiny_sana
 
 from ladder.config.load import load
+from ladder.inference.guidance import texts_of
 from ladder.inference.pipeline import LadderPipeline, make_scheduler
 from ladder.models.ladder import Ladder
 
@@ -252,11 +253,28 @@ def test_stored_in_bfloat16_it_computes_in_float32_or_bfloat16(pipeline, tmp_pat
 
 def test_without_an_argument_the_shipped_ladder_is_opened(pipeline, tmp_path, monkeypatch):
     pipeline.save_pretrained(tmp_path / "models/ladder")
-    monkeypatch.setattr("ladder.inference.pipeline.SHIPPED", tmp_path / "models/ladder")
+    monkeypatch.setenv("LADDER_MODEL", str(tmp_path / "models/ladder"))
     assert LadderPipeline.from_pretrained().ladder.taps == pipeline.ladder.taps
-    monkeypatch.setattr("ladder.inference.pipeline.SHIPPED", tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"a trained ladder at .*nowhere"):
-        LadderPipeline.from_pretrained()
+
+
+def test_a_source_may_be_a_path(pipeline, tmp_path):
+    tiny_picture(0).save(tmp_path / "a.png")
+    expected = draw(pipeline, ["turn it"], [tiny_picture(0)], generator=noise(0, 1))
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert draw(pipeline, ["turn it"], path, generator=noise(0, 1)).equal(expected)
+        assert draw(pipeline, ["turn it"], [[path]], generator=noise(0, 1)).equal(expected)
+
+
+def test_what_is_no_text_is_refused_as_that():
+    with pytest.raises(ValueError, match="prompt must be a text or a list of texts, got int"):
+        texts_of("prompt", 5)
+    with pytest.raises(ValueError, match="prompt must hold texts only, got int"):
+        texts_of("prompt", ["a star", 5])
+
+
+def test_what_is_drawn_is_finite_or_refused(pipeline):
+    with pytest.raises(ValueError, match=r"must be finite, .* guidance_scale 1e\+38"):
+        draw(pipeline, ["a star"], None, guidance_scale=1e38, generator=noise(0, 1))
 
 
 def test_another_scheduler_can_take_its_place(pipeline):

@@ -10,13 +10,18 @@ import pytest
 from ladder.cli import main
 
 
-def test_it_listens_on_this_machine_only_unless_told_otherwise():
-    parser = main.build_parser()
-    options = parser.parse_args(["playground"])
-    assert (options.host, options.model, options.compare) == ("127.0.0.1", None, None)
-    words = ["playground", "--host", "0.0.0.0", "--port", "80", "--compare", "models/last"]
-    options = parser.parse_args(words)
-    assert (options.host, options.port, options.compare) == ("0.0.0.0", 80, Path("models/last"))
+def test_it_listens_on_this_machine_only_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.setattr("ladder.playground.serve.playground", lambda *words: seen.append(words))
+    assert main.main(["playground"]) == 0
+    words = ["--host", "0.0.0.0", "--port", "80", "--compare", "models/last"]
+    assert main.main(["playground", *words]) == 0
+    assert seen == [(None, None, "127.0.0.1", 7860), (None, Path("models/last"), "0.0.0.0", 80)]
+
+
+def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture):
+    assert main.main(["playground", "--port", "99999"]) == 2
+    assert "'--port'" in capsys.readouterr().err
 
 
 def test_without_gradio_one_line_says_how_to_get_it(

@@ -1,182 +1,241 @@
-"""The command line's verbs that bring benchmarks and data in: `fetch` and `observe`.
-
-Each imports what it needs when it runs, so that `ladder --help` answers at once.
-"""
+"""The verbs about published benchmarks and data sets: `fetch`, `observe` and `score`."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from ladder.cli.options import BENCHMARKS, Json
 
 if TYPE_CHECKING:
     from ladder.evaluation.vlm_judges import Judge
     from ladder.evaluation.vlm_judges.layouts import Layout
 
-PROMPT_SETS = ("geneval", "dpg", "tiif", "imgedit", "gedit")
+app = typer.Typer()
+fetch = typer.Typer()
+app.add_typer(
+    fetch,
+    name="fetch",
+    rich_help_panel=BENCHMARKS,
+    help="Fetch a benchmark's prompts, or show (and with --yes fetch) training sets.",
+)
+
+PromptSet = Literal["geneval", "dpg", "tiif", "imgedit", "gedit"]
+Benchmark = Literal["geneval", "dpg", "tiif", "imgedit"]
+JudgeName = Literal["oracle", "qwen2.5-vl", "blip-vqa", "endpoint", "mask2former+clip"]
+PROMPT_SETS, JUDGES = get_args(PromptSet), get_args(JudgeName)
 DETECTOR = "mask2former+clip"
-JUDGES = ("oracle", "qwen2.5-vl", "blip-vqa", "endpoint", DETECTOR)
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FOLDER", help="Where, instead of in the cache."),
+]
 
 
-def fetch(options: argparse.Namespace) -> None:
-    """Fetch a benchmark's prompts into the cache, or show (and with --yes fetch) training sets."""
-    (fetch_benchmark if options.what == "benchmark" else fetch_data)(options)
+@fetch.command("benchmark")
+def fetch_benchmark(
+    name: PromptSet,
+    output: Output = None,
+    sha256: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Hashes, as sha256sum writes them, of files that have none pinned."
+        ),
+    ] = None,
+    commit: Annotated[str | None, typer.Option(help="Instead of the pinned one.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="URL", help="A mirror of the set's home.")
+    ] = None,
+) -> None:
+    """A benchmark's prompts, at a pinned commit."""
+    from ladder.evaluation.download import prompts
 
-
-def fetch_benchmark(options: argparse.Namespace) -> None:
-    from ladder.evaluation.download.prompts import PROMPT_SETS, cache, fetch, read_sums
-
-    prompts = PROMPT_SETS[options.name]
-    given = {"commit": options.commit, "host": options.host and options.host.rstrip("/")}
-    prompts = replace(prompts, **{name: value for name, value in given.items() if value})
-    folder = options.output or cache() / "benchmarks" / options.name
-    sums = read_sums(options.sha256) if options.sha256 else {}
-    for line in fetch(prompts, folder, sums):
+    given = {"commit": commit, "host": host and host.rstrip("/")}
+    wanted = replace(
+        prompts.PROMPT_SETS[name], **{key: value for key, value in given.items() if value}
+    )
+    folder = output or prompts.cache() / "benchmarks" / name
+    sums = prompts.read_sums(sha256) if sha256 else {}
+    for line in prompts.fetch(wanted, folder, sums):
         print(line)
 
 
-def fetch_data(options: argparse.Namespace) -> None:
+@fetch.command("data")
+def fetch_data(
+    name: Annotated[str | None, typer.Argument()] = None,
+    output: Output = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Download the whole set, which is big.")
+    ] = False,
+) -> None:
+    """The paper's training sets, and where they live."""
+    from ladder.evaluation.download import training_sets
     from ladder.evaluation.download.prompts import cache
-    from ladder.evaluation.download.training_sets import TRAINING_SETS, download, find, table
 
-    if options.name is None:
-        print(table(TRAINING_SETS))
+    if name is None:
+        print(training_sets.table(training_sets.TRAINING_SETS))
         return
-    one = find(options.name)
-    folder = options.output or cache() / "data" / one.name
-    if options.yes:
-        print(download(one, folder))
+    one = training_sets.find(name)
+    folder = output or cache() / "data" / one.name
+    if yes:
+        print(training_sets.download(one, folder))
     else:
-        print(table((one,)))
+        print(training_sets.table((one,)))
         print(f"nothing was downloaded: --yes brings the whole set into {folder}")
 
 
-def observe(options: argparse.Namespace) -> None:
+@app.command(rich_help_panel=BENCHMARKS)
+def observe(
+    benchmark: Benchmark,
+    images: Annotated[Path, typer.Argument(help="Pictures in the benchmark's own layout.")],
+    questions: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Its prompts, questions (tiif: a file or folder) or edits."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OBSERVATIONS")],
+    judge: Annotated[JudgeName, typer.Option()],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The judge's model: a name, a folder or a hub id."),
+    ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="geneval: the folder or hub id of CLIP."),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Go on without missing pictures.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="tiif: the folder of the model that drew.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="imgedit: what the judge is told.")
+    ] = None,
+    originals: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="imgedit: unedited pictures.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="endpoint: an OpenAI-compatible server, up to /v1. The key is read from "
+            "$LADDER_JUDGE_KEY or $OPENAI_API_KEY."
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="endpoint: send, after the estimate of the cost.")
+    ] = False,
+    price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="IN OUT", help="endpoint: price of a million tokens."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="endpoint: of its answers.")] = 0.0,
+    tries: Annotated[int, typer.Option(min=1, help="endpoint: while it is busy.")] = 6,
+) -> None:
     """Put a benchmark's questions about your pictures to a judge; `score` reads what it writes."""
-    from ladder.evaluation.vlm_judges.observe import (
-        check,
-        observe,
-        pending,
-        questions_of,
-        stored_rows,
-    )
+    from ladder.evaluation.vlm_judges import observe as observing
     from ladder.evaluation.vlm_judges.openai import Endpoint
 
-    if (options.benchmark == "geneval") != (options.judge == DETECTOR):
+    if (benchmark == "geneval") != (judge == DETECTOR):
         raise ValueError(
-            f"geneval, and nothing else, is observed by {DETECTOR}, "
-            f"got {options.benchmark} by {options.judge}"
+            f"geneval, and nothing else, is observed by {DETECTOR}, got {benchmark} by {judge}"
         )
-    if options.benchmark == "geneval":
-        detect(options)
+    if benchmark == "geneval":
+        from ladder.evaluation.vlm_judges.mask2former_clip import Mask2FormerClip
+        from ladder.evaluation.vlm_judges.observe_geneval import observe_geneval
+
+        named = {"detector": model, "clip": clip}
+        detector = Mask2FormerClip(**{key: value for key, value in named.items() if value})
+        done = observe_geneval(images, questions, detector, output, partial)
+        print(f"{output}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))
         return
-    layout = open_layout(options)
-    there = check(layout, options.partial)
-    judge = open_judge(options, layout.prompt)
-    if isinstance(judge, Endpoint):
-        rows = stored_rows(options.output, layout, judge)
-        new = (q for item in pending(there, rows) for q in questions_of(layout, item))
-        print(judge.estimate(new, options.price and tuple(options.price)))
-        if not options.yes:
+    layout = open_layout(benchmark, images, questions, name, prompts, originals)
+    there = observing.check(layout, partial)
+    asked = open_judge(judge, model, url, temperature, tries, layout.prompt)
+    if isinstance(asked, Endpoint):
+        rows = observing.stored_rows(output, layout, asked)
+        items = observing.pending(there, rows)
+        new = (question for item in items for question in observing.questions_of(layout, item))
+        print(asked.estimate(new, price))
+        if not yes:
             print("nothing was sent: --yes sends it")
             return
-    done = observe(layout, judge, options.output, options.partial)
-    print(f"{options.output}: " + ", ".join(f"{n} items {what}" for what, n in done.items()))
+    done = observing.observe(layout, asked, output, partial)
+    print(f"{output}: " + ", ".join(f"{n} items {what}" for what, n in done.items()))
 
 
-def detect(options: argparse.Namespace) -> None:
-    """GenEval: objects and colours, not answers."""
-    from ladder.evaluation.vlm_judges.mask2former_clip import Mask2FormerClip
-    from ladder.evaluation.vlm_judges.observe_geneval import observe_geneval
-
-    named = {"detector": options.model, "clip": options.clip}
-    detector = Mask2FormerClip(**{name: value for name, value in named.items() if value})
-    done = observe_geneval(
-        options.images, options.questions, detector, options.output, options.partial
-    )
-    print(f"{options.output}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))
-
-
-def open_layout(options: argparse.Namespace) -> Layout:
+def open_layout(
+    benchmark: Benchmark,
+    images: Path,
+    questions: Path,
+    name: str | None,
+    prompts: Path | None,
+    originals: Path | None,
+) -> Layout:
     """The items of the benchmark; raises ValueError where an option is missing."""
     from ladder.evaluation.vlm_judges import layouts
 
-    files = (options.images, options.questions)
-    if options.benchmark == "dpg":
-        return layouts.dpg(*files)
-    if options.benchmark == "tiif":
-        if options.name is None:
+    if benchmark == "dpg":
+        return layouts.dpg(images, questions)
+    if benchmark == "tiif":
+        if name is None:
             raise ValueError("tiif needs --name NAME, the folder of the model that drew")
-        return layouts.tiif(*files, options.name)
-    if options.prompts is None or options.originals is None:
+        return layouts.tiif(images, questions, name)
+    if prompts is None or originals is None:
         raise ValueError("imgedit needs --prompts FILE and --originals FOLDER")
-    return layouts.imgedit(*files, options.prompts, options.originals)
+    return layouts.imgedit(images, questions, prompts, originals)
 
 
-def open_judge(options: argparse.Namespace, prompt: str) -> Judge:
+def open_judge(
+    judge: JudgeName, model: str | None, url: str | None, temperature: float, tries: int, told: str
+) -> Judge:
     """The judge of that name; raises ValueError where an option is missing."""
-    if options.judge == "oracle":
+    if judge == "oracle":
         from ladder.evaluation.vlm_judges.oracle import Oracle
 
         return Oracle()
-    if options.judge == "endpoint":
+    if judge == "endpoint":
         from ladder.evaluation.download.prompts import cache
         from ladder.evaluation.vlm_judges.openai import Endpoint, key_of_environment
 
-        if options.model is None or options.url is None:
+        if model is None or url is None:
             raise ValueError("--judge endpoint needs --model NAME and --url URL")
-        return Endpoint(
-            options.url,
-            options.model,
-            cache() / "answers",
-            key_of_environment(),
-            options.temperature,
-            prompt,
-            tries=options.tries,
-        )
+        answers = cache() / "answers"
+        return Endpoint(url, model, answers, key_of_environment(), temperature, told, tries=tries)
     from ladder.evaluation.vlm_judges import local_vqa
 
-    judge = local_vqa.QwenJudge if options.judge == "qwen2.5-vl" else local_vqa.BlipJudge
-    return judge(options.model) if options.model else judge()
+    kind = local_vqa.QwenJudge if judge == "qwen2.5-vl" else local_vqa.BlipJudge
+    return kind(model) if model else kind()
 
 
-def add_verbs(add: Callable[[Callable[..., None]], argparse.ArgumentParser]) -> None:
-    """The words of these verbs; `add` makes a verb of a function."""
-    kinds = add(fetch).add_subparsers(dest="what", metavar="{benchmark,data}", required=True)
-    kind = kinds.add_parser("benchmark", help="a benchmark's prompts, at a pinned commit")
-    kind.add_argument("name", choices=PROMPT_SETS)
-    sums = "hashes, as sha256sum writes them, of files that have none pinned"
-    kind.add_argument("--sha256", type=Path, metavar="FILE", help=sums)
-    kind.add_argument("--commit", help="instead of the pinned one")
-    kind.add_argument("--host", metavar="URL", help="a mirror of the set's home")
-    kind.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="instead of the cache")
-    kind = kinds.add_parser("data", help="the paper's training sets, and where they live")
-    kind.add_argument("name", nargs="?", metavar="NAME")
-    kind.add_argument("--yes", action="store_true", help="download the whole set: it is big")
-    kind.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="instead of the cache")
-    verb = add(observe)
-    verb.add_argument("benchmark", choices=("geneval", "dpg", "tiif", "imgedit"))
-    verb.add_argument("images", type=Path, metavar="IMAGES", help="in the benchmark's own layout")
-    verb.add_argument("--questions", type=Path, required=True, metavar="FILE",
-                      help="its prompts, questions (tiif: a file or folder) or edits")  # fmt: skip
-    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OBSERVATIONS")
-    verb.add_argument("--judge", choices=JUDGES, required=True)
-    verb.add_argument("--model", metavar="NAME", help="of the endpoint, or a folder or hub id")
-    verb.add_argument("--clip", metavar="NAME", help="geneval: the folder or hub id of CLIP")
-    verb.add_argument("--partial", action="store_true", help="go on without missing pictures")
-    verb.add_argument("--name", help="tiif: the folder of the model that drew")
-    verb.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="imgedit: what the judge is told"
-    )
-    verb.add_argument("--originals", type=Path, metavar="FOLDER", help="imgedit: unedited pictures")
-    group = verb.add_argument_group(
-        "endpoint", "The key is read from $LADDER_JUDGE_KEY or $OPENAI_API_KEY."
-    )
-    group.add_argument("--url", help="of an OpenAI-compatible server, up to /v1")
-    group.add_argument("--yes", action="store_true", help="send, after the estimate of the cost")
-    group.add_argument("--price", type=float, nargs=2, metavar=("IN", "OUT"),
-                       help="of a million tokens, for the estimate")  # fmt: skip
-    group.add_argument("--temperature", type=float, default=0.0)
-    group.add_argument("--tries", type=int, default=6, help="of a busy server (%(default)s)")
+@app.command(rich_help_panel=BENCHMARKS)
+def score(
+    benchmark: Benchmark,
+    observations: Annotated[Path, typer.Argument()],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            "--questions",
+            metavar="FILE",
+            help="GenEval's metadata, or DPG-Bench's table of questions.",
+        ),
+    ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Refuse a run that lacks something.")
+    ] = False,
+    per_item: Annotated[
+        bool, typer.Option("--per-item", help="Add the verdict on every item.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Score stored observations of a published benchmark: as its own scorer does, and mended."""
+    from ladder.evaluation.scorers import score_file
+
+    found = score_file.score(benchmark, observations, reference, complete, per_item)
+    print(json.dumps(found, indent=None if as_json else 1))

@@ -1,47 +1,43 @@
-"""The command line's verbs about what others have published: benchmarks' scores and a checkpoint.
-
-Each imports what it needs when it runs, so that `ladder --help` answers at once.
-"""
+"""The verbs about published checkpoints: bring one in, write it back, compare it."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ladder.cli.options import CHECKPOINTS, Json
+
+app = typer.Typer()
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER")]
+Out = Annotated[Path, typer.Argument(metavar="OUT")]
 
 
-def score(options: argparse.Namespace) -> None:
-    """Score stored observations of a published benchmark: as its own scorer does, and mended."""
-    from ladder.evaluation.scorers.score_file import score
-
-    found = score(
-        options.benchmark,
-        options.observations,
-        options.reference,
-        options.complete,
-        options.per_item,
-    )
-    print(json.dumps(found, indent=None if options.json else 1))
-
-
-def import_published(options: argparse.Namespace) -> None:
+@app.command(rich_help_panel=CHECKPOINTS)
+def import_published(folder: Folder, out: Out) -> None:
     """Bring a published checkpoint into our format."""
-    from ladder.inference.published_checkpoint import import_published
+    from ladder.inference import published_checkpoint
 
-    print(import_published(options.folder, options.out))
+    print(published_checkpoint.import_published(folder, out))
 
 
-def export_published(options: argparse.Namespace) -> None:
+@app.command(rich_help_panel=CHECKPOINTS)
+def export_published(folder: Folder, out: Out) -> None:
     """Write an imported ladder as a published checkpoint again."""
-    from ladder.inference.published_checkpoint import export_published
+    from ladder.inference import published_checkpoint
 
-    export_published(options.folder, options.out)
-    print(options.out)
+    published_checkpoint.export_published(folder, out)
+    print(out)
 
 
-def verify_published(options: argparse.Namespace) -> None:
+@app.command(rich_help_panel=CHECKPOINTS)
+def verify_published(folder: Folder, as_json: Json = False) -> None:
     """Compare ours with a recording of the published code: the relative error of each tensor."""
-    from ladder.inference.published_checkpoint import verify_published
+    from ladder.inference import published_checkpoint
 
-    errors = verify_published(options.folder)
+    errors = published_checkpoint.verify_published(folder)
     lines = [f"{name:32}{error:10.1e}" for name, error in errors.items()]
-    print(json.dumps(errors) if options.json else "\n".join(lines))
+    print(json.dumps(errors) if as_json else "\n".join(lines))

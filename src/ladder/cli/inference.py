@@ -1,72 +1,178 @@
-"""The verbs `generate`, `edit` and `ask`: a trained ladder at the command line.
+"""The verbs `generate`, `edit`, `ask` and `playground`: a trained ladder at work.
 
-They need only the folder of a ladder, and import what they need when they run.
+They need only the folder of a ladder, so they work anywhere.
 """
 
 from __future__ import annotations
 
-import argparse
-import errno
 import inspect
 import json
-import math
-import sys
-from collections.abc import Callable
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ladder.data.images import read_picture
-from ladder.inference.open import open_ladder
+import typer
+
+from ladder.cli.options import USE, Json, Model, finite
+from ladder.cli.pictures import FORMATS, check_output, write
+from ladder.cli.prompts import quoted, require_quotes, texts
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ladder.inference.pipeline import LadderPipeline
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""Of the pictures that are written, by the end of their names."""
+app = typer.Typer()
+
 BATCH = 32
 """Pictures drawn at once."""
-STDIN = "-"
-"""In place of a text: the lines of what is piped in."""
+MOST_SOURCES = 16
+"""Pictures that one instruction is about."""
 ANSWER = 256
 """Tokens of an answer, at most."""
 
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="The picture to write.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Evaluations of the generator.")]
+Guidance = Annotated[
+    float | None, typer.Option(callback=finite, help="How strongly the text is followed.")
+]
+Grid = Annotated[int, typer.Option(metavar="N", min=1, max=BATCH, help="Pictures a prompt.")]
 
-def generate(options: argparse.Namespace) -> None:
+
+@app.command(rich_help_panel=USE)
+def generate(
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROMPT", help="In quotes; - stands for the lines of stdin."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="A prompt in each line.")
+    ] = None,
+    output: Output = Path("out.png"),
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    grid: Grid = 1,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
     """Draw what the prompts say, a row for each."""
-    check_output(options.output)
-    prompts = texts(options.prompts) + (lines(options.file) if options.file else [])
-    if not prompts:
-        raise ValueError("there must be a prompt, on the command line or in a file, got none")
-    save(*draw(options, prompts, []), options)
+    check_output(output)
+    require_quotes("ladder generate", prompts or [])
+    wanted = texts(prompts or [], file)
+    pictures, how = draw(model, wanted, [], grid, seed, steps, guidance)
+    save(pictures, how, output, as_json)
 
 
-def edit(options: argparse.Namespace) -> None:
+@app.command(rich_help_panel=USE)
+def edit(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP.")],
+    instruction: Annotated[
+        str, typer.Argument(help="In quotes; - makes each line of stdin an instruction.")
+    ],
+    output: Output = Path("out.png"),
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    grid: Grid = 1,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
     """Change a picture, or combine several, as the instruction says."""
-    check_output(options.output)
-    sources = [read_picture(path) for path in options.images]
-    save(*draw(options, texts([options.instruction]), sources), options)
+    from ladder.data.images import read_picture
+
+    check_output(output)
+    require_quoted_instruction(images, instruction)
+    if len(images) > MOST_SOURCES:
+        raise ValueError(f"an edit is of at most {MOST_SOURCES} pictures, got {len(images)}")
+    sources = [read_picture(path) for path in images]
+    pictures, how = draw(model, texts([instruction]), sources, grid, seed, steps, guidance)
+    save(pictures, how, output, as_json)
 
 
-def ask(options: argparse.Namespace) -> None:
+@app.command(rich_help_panel=USE)
+def ask(
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP.")],
+    question: Annotated[
+        list[str], typer.Argument(metavar="QUESTION", help="In quotes; - asks each line of stdin.")
+    ],
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
     """Answer a question about a picture, by the MLLM's own weights: no adapter acts."""
-    picture = read_picture(options.image)
-    questions = texts([options.question])
-    pipeline = open_ladder(options.model)
+    from ladder.data.images import read_picture
+
+    if len(question) > 1:
+        command = f"ladder ask {shlex.quote(str(image))} {quoted(' '.join(question))}"
+        raise ValueError(f"a question is one text, in quotes: {command}")
+    picture = read_picture(image)
+    questions = texts(question)
+    pipeline = opened(model)
     require_short(pipeline, questions)
-    for question in questions:
-        if options.json:
-            answer = pipeline.ask(picture, question, ANSWER)
-            said = {"image": str(options.image), "question": question, "answer": answer}
-            print(json.dumps(said | {"adapter": None}), flush=True)
+    for one in questions:
+        if as_json:
+            answer = pipeline.ask(picture, one, ANSWER)
+            said = {"image": str(image), "question": one, "answer": answer, "adapter": None}
+            print(json.dumps(said), flush=True)
             continue
-        for piece in pipeline.stream(picture, question, ANSWER):
+        for piece in pipeline.stream(picture, one, ANSWER):
             print(piece, end="", flush=True)
         print()
 
 
-def require_short(pipeline: LadderPipeline, questions: list[str]) -> None:
+@app.command(rich_help_panel=USE)
+def playground(
+    model: Model = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Another ladder to draw on the same noise. By default the same one, all rungs "
+            "at 1.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+) -> None:
+    """Draw, edit and ask in the browser, with a weight for every rung; ends with Ctrl-C."""
+    from ladder.playground import serve
+
+    serve.playground(model, compare, host, port)
+
+
+# ---- what the verbs have in common ----
+
+
+def opened(model: Path | None) -> LadderPipeline:
+    """The ladder in a folder, or the shipped one, which is looked for before imports take time."""
+    from ladder.inference.shipped import shipped_ladder
+
+    folder = model or shipped_ladder()
+    from ladder.inference.open import open_ladder
+
+    return open_ladder(folder)
+
+
+def require_quoted_instruction(images: Sequence[Path], instruction: str) -> None:
+    """Refuse an instruction without its quotes: words that were taken for pictures.
+
+    Raises ValueError, which says what to type. A missing file whose name ends as a picture's does
+    is a missing file.
+    """
+    missing = next((n for n, path in enumerate(images) if not path.exists()), len(images))
+    words = [str(path) for path in images[missing:]]
+    if missing and not any(Path(word).suffix.lower() in FORMATS for word in words):
+        command = " ".join(["ladder edit", *(shlex.quote(str(path)) for path in images[:missing])])
+        require_quotes(command, [*words, instruction])
+
+
+def require_short(pipeline: LadderPipeline, questions: Sequence[str]) -> None:
     """Raises ValueError for a question that leaves no room for an answer."""
     understanding = pipeline.ladder.understanding
     longest = understanding.mllm.config.get_text_config().max_position_embeddings - ANSWER
@@ -76,163 +182,45 @@ def require_short(pipeline: LadderPipeline, questions: list[str]) -> None:
 
 
 def draw(
-    options: argparse.Namespace, prompts: list[str], sources: list[Image.Image]
+    model: Path | None,
+    prompts: list[str],
+    sources: list[Image.Image],
+    grid: int,
+    seed: int,
+    steps: int | None,
+    guidance: float | None,
 ) -> tuple[list[Image.Image], dict[str, Any]]:
-    """`options.grid` pictures of each prompt, in the order of the prompts, and how they were made.
+    """`grid` pictures of each prompt, in the order of the prompts, and how they were made.
 
     The sources are those of each prompt.
     """
+    pipeline = opened(model)
     import torch
 
-    pipeline = open_ladder(options.model)
-    named = {"num_inference_steps": options.steps, "guidance_scale": options.guidance}
+    named = {"num_inference_steps": steps, "guidance_scale": guidance}
     defaults = inspect.signature(type(pipeline).__call__).parameters
     settings = {
         name: defaults[name].default if value is None else value for name, value in named.items()
     }
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(seed)
     pictures = []
-    some = max(1, BATCH // options.grid)
+    some = max(1, BATCH // grid)
     for first in range(0, len(prompts), some):
         part = prompts[first : first + some]
         pictures += pipeline(
             part,
             image=[sources or None] * len(part),
-            num_images_per_prompt=options.grid,
+            num_images_per_prompt=grid,
             generator=generator,
             **settings,
         ).images
-    return pictures, {"prompts": prompts, "seed": options.seed, "grid": options.grid, **settings}
+    return pictures, {"prompts": prompts, "seed": seed, "grid": grid, **settings}
 
 
-def save(pictures: list[Image.Image], how: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write the pictures as one, `options.grid` in a row, and print where."""
+def save(pictures: list[Image.Image], how: dict[str, Any], output: Path, as_json: bool) -> None:
+    """Write the pictures as one, those of a prompt in a row, and print where."""
     from diffusers.utils import make_image_grid
 
-    grid = make_image_grid(pictures, rows=len(pictures) // options.grid, cols=options.grid)
-    part = options.output.with_name(f".{options.output.name}.part")
-    try:
-        grid.save(part, FORMATS[options.output.suffix.lower()])
-        part.replace(options.output)
-    finally:
-        part.unlink(missing_ok=True)
-    if options.json:
-        print(json.dumps({"output": str(options.output), **how}))
-    else:
-        print(options.output)
-
-
-def check_output(path: Path) -> None:
-    """Raises ValueError or OSError where no picture could be written, before any is drawn."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"a picture's name must end in {', '.join(FORMATS)}, got {path}")
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a folder, and no picture", str(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
-
-
-def texts(words: list[str]) -> list[str]:
-    """The words of the command line, with the lines of stdin in place of STDIN.
-
-    Raises ValueError for bytes that were no UTF-8, and where stdin holds nothing.
-    """
-    found = [line for word in words for line in (lines(Path(word)) if word == STDIN else [word])]
-    if words and not found:
-        raise ValueError("stdin must hold a line of text, got none")
-    for text in found:
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"words must be UTF-8, got {text[:50]!a}")
-    return found
-
-
-def lines(path: Path) -> list[str]:
-    """The lines of a text file, or of stdin, without those that are empty."""
-    text = sys.stdin.read() if str(path) == STDIN else path.read_text(encoding="utf-8-sig")
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-# ---- the words of the command line ----
-
-
-def add_verbs(add: Callable[[Callable[..., None]], argparse.ArgumentParser]) -> None:
-    """The words of these verbs; `add` makes a verb of a function."""
-    verb = add(generate)
-    verb.add_argument("prompts", nargs="*", metavar="PROMPT", help="-: the lines of stdin")
-    verb.add_argument("-f", "--file", type=Path, metavar="FILE", help="a prompt in each line")
-    add_sampling(verb)
-    verb = add(edit)
-    verb.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    verb.add_argument("instruction", metavar="INSTRUCTION", help="-: each line of stdin is one")
-    add_sampling(verb)
-    verb = add(ask)
-    verb.add_argument("image", type=Path, metavar="IMAGE")
-    verb.add_argument("question", metavar="QUESTION", help="-: each line of stdin is one")
-    add_model(verb)
-    add_json(verb)
-
-
-def add_sampling(verb: argparse.ArgumentParser) -> None:
-    """What `generate` and `edit` have in common."""
-    verb.add_argument("-o", "--output", type=Path, default=Path("out.png"), metavar="FILE",
-                      help="the picture to write (%(default)s)")  # fmt: skip
-    verb.add_argument("--seed", type=seed, default=0, help="of the noise (%(default)s)")
-    verb.add_argument("--steps", type=positive, help="evaluations of the generator")
-    verb.add_argument("--guidance", type=finite, help="how strongly the text is followed")
-    verb.add_argument("--grid", type=drawn_at_once, default=1, metavar="N",
-                      help=f"pictures a prompt, at most {BATCH}")  # fmt: skip
-    add_model(verb)
-    add_json(verb)
-
-
-def add_model(verb: argparse.ArgumentParser) -> None:
-    """The folder of the ladder to use."""
-    verb.add_argument(
-        "--model",
-        type=Path,
-        metavar="FOLDER",
-        help="a trained ladder (the one that comes with the repository)",
-    )
-
-
-def add_json(verb: argparse.ArgumentParser) -> None:
-    """How the outcome is told."""
-    verb.add_argument("--json", action="store_true", help="say in JSON what was done")
-
-
-def drawn_at_once(text: str) -> int:
-    """A number of pictures that fit into one batch."""
-    if (number := positive(text)) > BATCH:
-        raise argparse.ArgumentTypeError(f"must be at most {BATCH}, got {number}")
-    return number
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def seed(text: str) -> int:
-    """A whole number that torch takes as a seed."""
-    number = int(text)
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"must be 0 to 2**63 - 1, got {number}")
-    return number
-
-
-def above_zero(text: str) -> float:
-    """A finite number above 0."""
-    if (number := finite(text)) <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-    return number
-
-
-def finite(text: str) -> float:
-    """A number, not infinite and not NaN."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"must be finite, got {text}")
-    return number
+    grid = how["grid"]
+    write(make_image_grid(pictures, rows=len(pictures) // grid, cols=grid), output)
+    print(json.dumps({"output": str(output), **how}) if as_json else output)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
+from ladder.data.images import read_picture
 from ladder.models import rectified_flow
 
-Source = Image.Image | Sequence[Image.Image] | None
+Picture = Image.Image | Path | str
+"""A picture, or the path of its file."""
+Source = Picture | Sequence[Picture] | None
 """What one prompt is given to change: nothing, a picture or several."""
 
 
@@ -74,23 +78,47 @@ def plan_branches(
 
 
 def sources_of(image: Source | Sequence[Source], prompts: int) -> list[list[Image.Image]]:
-    """The source pictures of each prompt, from the argument `image` of a call."""
-    entries = [image] * prompts if image is None or isinstance(image, Image.Image) else list(image)
+    """The source pictures of each prompt, from the argument `image` of a call; files are read.
+
+    Raises ValueError for another number of entries than prompts, for what is no picture, and for a
+    file that holds none, and FileNotFoundError.
+    """
+    entries = [image] * prompts if image is None or isinstance(image, Picture) else list(image)
     if len(entries) != prompts:
         raise ValueError(f"image needs an entry for each of {prompts} prompts, got {len(entries)}")
-    sources = []
-    for entry in entries:
-        group = [] if entry is None else [entry] if isinstance(entry, Image.Image) else list(entry)
-        for picture in group:
-            if not isinstance(picture, Image.Image):
-                raise ValueError(f"a source must be a PIL image, got {type(picture).__name__}")
-        sources.append(group)
-    return sources
+    groups = [
+        [] if entry is None else [entry] if isinstance(entry, Picture) else list(entry)
+        for entry in entries
+    ]
+    return [[picture_of(one) for one in group] for group in groups]
+
+
+def picture_of(source: object) -> Image.Image:
+    """The picture that was given, or that is in the file; raises ValueError for anything else."""
+    if isinstance(source, Path | str):
+        return read_picture(Path(source))
+    if not isinstance(source, Image.Image):
+        raise ValueError(f"a source must be a PIL image or a path, got {type(source).__name__}")
+    return source
+
+
+def texts_of(name: str, given: object) -> list[str]:
+    """The texts of an argument that is one text or a list of them; `name` is for the error.
+
+    Raises ValueError for anything else.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Sequence):
+        raise ValueError(f"{name} must be a text or a list of texts, got {type(given).__name__}")
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(f"{name} must hold texts only, got {type(text).__name__}")
+    return list(texts)
 
 
 def one_each(name: str, text: str | Sequence[str], prompts: int) -> list[str]:
     """One text for each prompt, from one for all or a list; `name` is for the error."""
-    texts = [text] * prompts if isinstance(text, str) else list(text)
+    texts = [text] * prompts if isinstance(text, str) else texts_of(name, text)
     if len(texts) != prompts:
         raise ValueError(f"{name} must be one text or {prompts}, got {len(texts)}")
     return texts

@@ -8,7 +8,8 @@ from pathlib import Path
 import diffusers
 import transformers
 
-from ladder.inference.pipeline import SHIPPED, LadderPipeline
+from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.shipped import MARKER, shipped_ladder
 from ladder.models.generator.autoencoder import load_autoencoder
 from ladder.models.load_errors import reading, require_finite
 
@@ -19,8 +20,8 @@ def open_ladder(folder: Path | None) -> LadderPipeline:
     Raises FileNotFoundError where there is no such folder, and ValueError for one whose files
     aren't those of a ladder, or whose weights aren't all there, all expected and all finite.
     """
-    folder = folder or SHIPPED
-    if not (folder / "model_index.json").is_file():
+    folder = folder or shipped_ladder()
+    if not (folder / MARKER).is_file():
         raise FileNotFoundError(errno.ENOENT, "no trained ladder here", str(folder))
     quiet()
     with reading(folder, "a ladder"):

@@ -34,15 +34,21 @@ from PIL import Image
 from torch import Tensor
 
 from ladder.config.load import load
-from ladder.inference.guidance import Plan, Source, one_each, plan_branches, sources_of
+from ladder.inference.guidance import (
+    Plan,
+    Source,
+    one_each,
+    plan_branches,
+    sources_of,
+    texts_of,
+)
 from ladder.inference.rung_attribution import Explanation, Watcher
 from ladder.inference.sampler import Denoiser, Generators, Rows, check_solver, generators_of
+from ladder.inference.shipped import shipped_ladder
 from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
 from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
 
-SHIPPED = Path(__file__).resolve().parents[3] / "models/ladder"
-"""The trained ladder that comes with the repository."""
 FILES = ("*.json", "*.safetensors")
 """What is fetched of a ladder on the hub."""
 FETCHING = ("revision", "token", "cache_dir", "force_download", "local_files_only")
@@ -75,11 +81,9 @@ class LadderPipeline(DiffusionPipeline):
         """Load a folder or hub id, by default the ladder that comes with the repository.
 
         `options` are those of diffusers; `torch_dtype` is float32 unless named. Raises OSError for
-        an id that can't be fetched.
+        an id that can't be fetched, and FileNotFoundError where no ladder comes with ours.
         """
-        if pretrained_model_name_or_path is None and not SHIPPED.is_dir():
-            raise FileNotFoundError(f"there must be a trained ladder at {SHIPPED}, got none")
-        folder = str(pretrained_model_name_or_path or SHIPPED)
+        folder = str(pretrained_model_name_or_path or shipped_ladder())
         if not Path(folder).is_dir():
             # diffusers' own download refuses parts whose classes are neither its own nor in the
             # repository; this one is installed.
@@ -123,7 +127,7 @@ class LadderPipeline(DiffusionPipeline):
         """Draw `num_images_per_prompt` pictures for each prompt, in the order of the prompts.
 
         - `image`: the source of every prompt, or a list with an entry for each prompt: a picture,
-          a list of pictures, or None for text to image
+          a list of pictures, or None for text to image; a picture is a PIL image or a path
         - `negative_prompt`: what guidance leads away from, one for all prompts or one each
         - `guidance_scale`, `image_guidance_scale`: towards the text and towards the sources; 1
           switches guidance off, and its work is saved
@@ -137,9 +141,10 @@ class LadderPipeline(DiffusionPipeline):
         - `explain`: also return what each rung did; draws everything once more for each rung
           (without the callback; a solver that adds noise of its own draws it anew)
 
-        Raises ValueError when the numbers of prompts, sources and generators don't fit together.
+        Raises ValueError when the numbers of prompts, sources and generators don't fit together,
+        and when what is drawn isn't finite.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = texts_of("prompt", prompt)
         if not prompts or num_images_per_prompt < 1:
             raise ValueError(
                 "there must be a prompt and a picture to draw, got "
@@ -187,6 +192,11 @@ class LadderPipeline(DiffusionPipeline):
             full = [own[-1].prompt for own in branches]
             watcher = Watcher(self.ladder, conditions[full])
         latents = draw(watcher, after if callback_on_step_end else None)
+        if not latents.isfinite().all():
+            raise ValueError(
+                "what is drawn must be finite, and isn't with guidance_scale "
+                f"{guidance_scale:g} and image_guidance_scale {image_guidance_scale:g}"
+            )
         decode = partial(self._decoded, output_type=output_type)
         explanation = watcher.explained(latents, draw, decode) if explain else None
         output = LadderPipelineOutput(decode(latents), explanation)

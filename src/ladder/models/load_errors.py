@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNREADABLE = (
     ArithmeticError,
     AttributeError,
+    EOFError,
     LookupError,
     OSError,
     RuntimeError,

@@ -1,8 +1,7 @@
-"""The verb `playground`: open the ladders, then serve the page."""
+"""Open the ladders, then serve the page."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -23,8 +22,11 @@ STYLE = """
 """Galleries as high as their pictures, in as many columns as fit; a button that is seen."""
 
 
-def playground(options: argparse.Namespace) -> None:
-    """Draw, edit and ask in the browser, with a weight for every rung; ends with Ctrl-C."""
+def playground(model: Path | None, compare: Path | None, host: str, port: int) -> None:
+    """Serve the page for the ladder in `model` until Ctrl-C; None is the shipped one.
+
+    `compare` is the ladder that draws on the same noise. Raises ValueError without gradio.
+    """
     try:
         import gradio as gr
     except ModuleNotFoundError as error:
@@ -42,10 +44,10 @@ def playground(options: argparse.Namespace) -> None:
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
     )
-    app = build(Models.open(options.model, options.compare))
+    app = build(Models.open(model, compare))
     app.launch(
-        server_name=options.host,
-        server_port=options.port,
+        server_name=host,
+        server_port=port,
         share=False,
         max_file_size=MAXIMUM_UPLOAD,
         state_session_capacity=VISITS,
@@ -58,17 +60,3 @@ def playground(options: argparse.Namespace) -> None:
     )
     print(f"{app.local_url} (Ctrl-C ends it)", flush=True)
     app.block_thread()
-
-
-def add_options(verb: argparse.ArgumentParser) -> None:
-    """The words of the verb, but for `--model`."""
-    verb.add_argument(
-        "--compare",
-        type=Path,
-        metavar="FOLDER",
-        help="another ladder to draw on the same noise (the same one, all rungs at 1)",
-    )
-    verb.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (%(default)s: this machine only)"
-    )
-    verb.add_argument("--port", type=int, default=7860, help="(%(default)s)")

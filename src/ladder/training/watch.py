@@ -7,8 +7,8 @@ checkpoint. It only reads, so it may run beside the training, or elsewhere on th
 
 from __future__ import annotations
 
-import csv
 import json
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +22,8 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+
+from ladder.models.load_errors import reading
 
 STAGES = ("t2i", "ti2i", "finetune")
 CHECKPOINT, SETTINGS = "last.ckpt", "ladder/training.json"
@@ -60,7 +62,7 @@ def watch(run: Path, every: float, once: bool) -> None:
     """Show the progress of `run` every `every` seconds until it is interrupted, or `once`.
 
     Where the output is no terminal it is shown once. Raises FileNotFoundError for a folder without
-    a stage.
+    a stage, and ValueError, which names the file, for one that no training wrote.
     """
     console = Console()
     shown = table(run, look(run))
@@ -120,11 +122,13 @@ def look_at(folder: Path) -> Progress:
     )
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """The settings of the stage in `folder`; empty where neither file is there to tell."""
+def settings_of(folder: Path) -> dict[str, int]:
+    """Steps and batch of the stage in `folder`; empty where neither file is there to tell."""
     for path in (folder / CHECKPOINT, folder / SETTINGS):
         if path.exists():
-            return read_settings(path, path.stat().st_mtime_ns)["stages"][folder.name]
+            with reading(path, "a file of a training"):
+                stage = read_settings(path, path.stat().st_mtime_ns)["stages"][folder.name]
+                return {name: int(stage[name]) for name in ("steps", "batch")}
     return {}
 
 
@@ -143,9 +147,13 @@ def curve(folder: Path, name: str) -> dict[int, float]:
     path = folder / f"dvclive/plots/metrics/{name}.tsv"
     if not path.exists():
         return {}
-    whole, _, _ = path.read_text().rpartition("\n")
-    rows = csv.DictReader(whole.splitlines(), delimiter="\t")
-    return {int(row["step"]): float(row[name]) for row in rows}
+    with reading(path, "a curve of a training"):
+        whole, _, _ = path.read_text().rpartition("\n")
+        header, *rows = (line.split("\t") for line in whole.split("\n"))
+        if header == [""]:
+            return {}
+        step, value = header.index("step"), header.index(name)
+        return {int(row[step]): float(row[value]) for row in rows}
 
 
 def steps_a_second(folder: Path) -> float | None:
@@ -154,9 +162,13 @@ def steps_a_second(folder: Path) -> float | None:
     files = sorted(folder.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime)
     if not files:
         return None
+    from google.protobuf.message import DecodeError
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    events = EventFileLoader(str(files[-1])).Load()
+    try:
+        events = [*EventFileLoader(str(files[-1])).Load()]
+    except DecodeError as error:
+        raise ValueError(f"{files[-1]}: not events of a training: {error}") from error
     times = {event.step: event.wall_time for event in events if event.HasField("summary")}
     recent = sorted(times.items())[-RECENT:]
     if len(recent) < 2:
@@ -167,11 +179,14 @@ def steps_a_second(folder: Path) -> float | None:
 
 def last_event(path: Path) -> str | None:
     """What the monitor said of the last step that it didn't let pass."""
-    lines = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
+    if not path.exists():
+        return None
+    lines = path.read_bytes().rpartition(b"\n")[0].splitlines()
     if not lines:
         return None
-    event = json.loads(lines[-1])
-    return f"step {event['step']}: {event['reason']}; {event['verdict']}"
+    with reading(path, "a list of a training's events"):
+        event = json.loads(lines[-1])
+        return f"step {event['step']}: {event['reason']}; {event['verdict']}"
 
 
 # ---- on the terminal ----
@@ -215,7 +230,11 @@ def duration(seconds: float | None) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 14) -> str:
-    """The means of `width` stretches of a curve, as bars between its lowest and highest."""
+    """The means of `width` stretches of a curve, as bars between its lowest and highest.
+
+    What isn't finite is left out.
+    """
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return ""
     width = min(width, len(values))

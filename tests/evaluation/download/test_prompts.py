@@ -12,8 +12,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from ladder.cli import benchmarks
-from ladder.cli import main
+from ladder.cli import benchmarks, main
 from ladder.evaluation.download import prompts as fetching
 from ladder.evaluation.download.prompts import (
     PROMPT_SETS,

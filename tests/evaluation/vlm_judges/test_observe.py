@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ladder.cli import benchmarks
-from ladder.cli import main
+from ladder.cli import benchmarks, main
 from ladder.evaluation.scorers.score_file import score
 from ladder.evaluation.vlm_judges import Question
 from ladder.evaluation.vlm_judges.layouts import Layout, dpg, imgedit, quarters, tiif
