@@ -29,9 +29,10 @@ setup: .venv/ready  ## install what is needed into .venv
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-repro: setup  ## from raw shards to an evaluated ladder; does only what is not done yet
+repro: setup  ## from raw shards to an evaluated ladder, beside the committed one
 	$(BIN)/dvc repro
 	@echo "scores: experiments/results/ladder-0.json   pictures: experiments/pictures/ladder-0/"
+	$(BIN)/ladder reproduced
 
 # DVC runs one stage after the other, so it is called for each cell; what all share is there before.
 ablations: setup  ## every arm with every seed (experiments/params.yaml), JOBS at once, and the report

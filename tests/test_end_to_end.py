@@ -61,7 +61,7 @@ def test_every_stage_runs_and_leaves_what_it_should(place: Path):
     results = json.loads((place / f"experiments/results/{RUN}.json").read_text())
     assert (results["arm"], results["seed"]) == ("ladder", 0)
     assert results["config"] == load("smoke", root=ROOT).as_dict()
-    assert set(results["metrics"]) >= {"geneval_toy", "thought", "edit", "understanding"}
+    assert set(results["metrics"]) >= {"geneval_toy", "reasoning", "edit", "understanding"}
     assert set(results["provenance"]) == {"git", "dirty", "data", "versions"}
     for path, interval in intervals(results["metrics"]):
         assert interval["low"] <= interval["mean"] <= interval["high"], path
@@ -81,7 +81,8 @@ def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
         ladder(place, "cell", part, *words)
     results = place / "experiments/results/ablation"
     assert {path.name for path in results.iterdir()} == {
-        f"last-3{ending}" for ending in (".json", ".csv", ".steps.csv", ".cost.json", ".png")
+        f"last-3{ending}"
+        for ending in (".json", ".outcomes.parquet", ".steps.csv", ".cost.json", ".png")
     }
     steps = pd.read_csv(results / "last-3.steps.csv")
     assert steps["stage"].tolist() == ["t2i"] * 12 + ["finetune"] * 6

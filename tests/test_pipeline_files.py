@@ -38,7 +38,7 @@ ENTRIES = {
 }
 CARRIERS = {"ladder", "ladder.cli.main", "ladder.config"} | {
     f"ladder.config.{name}"
-    for name in ("load", "layers", "old_names", "repository", "schedule", "schema", "checks")
+    for name in ("load", "layers", "old_names", "repository", "schema", "training_schema", "types")
 }
 """Modules that only carry values; a stage depends on the values instead, as its parameters."""
 HARMLESS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,12 @@ ROOT = Path(__file__).parents[1]
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel's files, beside no repository."""
     place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    built = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", place, ROOT]
+    built = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", place, source]
     subprocess.run([*pip, *built], check=True)
     (wheel,) = place.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", place / "site", wheel], check=True)

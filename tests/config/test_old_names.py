@@ -80,7 +80,7 @@ def test_old_names_in_profile_arm_and_arguments(tree: Path, caplog):
     assert config.condition_dropout.t2i_text == 0.3
     assert config.cluster.prompt_cache == "kept"
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
-    profile, arm, arguments = caplog.messages
+    profile, arguments, arm = caplog.messages
     assert "old.yaml" in profile
     assert "stages.ti2i.noises -> stages.ti2i.noise_samples" in profile
     assert arm.endswith("monitor.judge -> monitor.rule")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tests.tiny import tiny_autoencoder, tiny_autoencoder_kl
 
-from ladder.config.load import Evaluation
+from ladder.config.load import Config
 from ladder.evaluation.bounds import of_another, reconstructed
 from ladder.evaluation.generate import noise
-from ladder.evaluation.toy import geneval
-from ladder.evaluation.toy.observe import observe
+from ladder.evaluation.outcomes import aggregate, table
+from ladder.evaluation.toy.geneval import GenevalToy
+from ladder.evaluation.toy.observe import Observed
+from ladder.world.language import TASKS
 from ladder.world.render import SIDE, render
 from ladder.world.scenes import Scene, Thing
 
@@ -30,17 +34,18 @@ def test_a_group_of_one_has_no_other():
         of_another([1, 2, 3], ["a", "a", "b"])
 
 
-def test_true_pictures_reach_the_top_and_those_of_others_do_not():
-    evaluation = Evaluation(seed=5, prompts=12, images=1, edits=1, questions=1, resamples=200)
-    asked = geneval.prompts(evaluation)
-    seen = [[observe(render(prompt.scene))] for prompt in asked]
-    top = geneval.scores(asked, seen, evaluation)
-    tasks = [prompt.row["tag"] for prompt in asked]
-    floor = geneval.scores(asked, of_another(seen, tasks), evaluation)
-    for group in ("geneval_toy", "thought"):
+def test_true_pictures_reach_the_top_and_those_of_others_do_not(config: Config):
+    evaluation = replace(config.evaluation, prompts=12, images=1)
+    benchmark = GenevalToy(evaluation, config.sampling)
+    seen = [[Observed.of(render(prompt.scene))] for prompt in benchmark.prompts]
+    top, floor = (
+        aggregate(table(benchmark.score(pictures)), resamples=200, seed=5)
+        for pictures in (seen, of_another(seen, benchmark.groups))
+    )
+    for group in ("geneval_toy", "reasoning"):
         assert all(found["mean"] == 1 for found in top[group].values())
         assert floor[group]["overall"]["mean"] < 0.5
-    assert set(top["geneval_toy"]) == {"overall", *geneval.TASKS}
+    assert set(top["geneval_toy"]) == {"overall", *TASKS}
     assert top["geneval_toy"]["overall"]["n"] == 72
 
 

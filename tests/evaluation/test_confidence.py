@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from ladder.evaluation.confidence import interval, mean_of_groups
+from ladder.evaluation.confidence import Interval, mean_of_groups
+
+
+def interval(values: list[float], resamples: int, seed: int) -> Interval:
+    """Of one group."""
+    return mean_of_groups({"all": values}, resamples, seed)
 
 
 def test_the_mean_is_that_of_the_prompts():
@@ -47,9 +53,16 @@ def test_groups_weigh_the_same_whatever_their_size():
     assert found.low == found.high == 0.5
 
 
-def test_one_group_is_a_plain_interval():
-    values = [0.0, 1.0, 1.0, 0.5, 0.25]
-    assert mean_of_groups({"a": values}, 300, seed=5) == interval(values, 300, seed=5)
+def test_intervals_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    groups = {"a": [*rng.random(20)], "b": [*rng.random(30)]}
+    theirs = stats.bootstrap(
+        [np.array(values) for values in groups.values()],
+        lambda *samples, axis: np.mean([sample.mean(axis) for sample in samples], 0),
+        n_resamples=300, method="percentile", rng=np.random.default_rng(5), vectorized=True,
+    ).confidence_interval  # fmt: skip
+    found = mean_of_groups(groups, 300, seed=5)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
 
 
 def test_a_group_without_values_is_an_error():

@@ -8,11 +8,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tests.tiny import tiny_mllm, tiny_sana
 
 from ladder.config.load import Config, load
+from ladder.evaluation import outcomes
 from ladder.evaluation.run import evaluate
 from ladder.evaluation.scorers.geneval import Detected, judge
 from ladder.evaluation.scorers.score_file import score
@@ -24,7 +26,7 @@ from ladder.world.language import TASKS
 
 pytestmark = pytest.mark.slow
 NAME = "ladder-0"
-SHARES = ("geneval_toy", "thought", "dpg_toy", "tiif_toy", "edit", "understanding")
+SHARES = ("geneval_toy", "reasoning", "dpg_toy", "tiif_toy", "edit", "understanding")
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +91,12 @@ def test_the_result_has_the_agreed_form(result: dict, config: Config):
     assert result["config"] == config.as_dict()
     metrics = result["metrics"]
     assert set(metrics) == {
-        "geneval_toy", "thought", "dpg_toy", "tiif_toy", "edit", "imgedit_toy", "understanding",
+        "geneval_toy", "reasoning", "dpg_toy", "tiif_toy", "edit", "imgedit_toy", "understanding",
         "floor", "ceiling",
     }  # fmt: skip
     for part in (metrics, metrics["floor"], metrics["ceiling"]):
         assert set(part["geneval_toy"]) == {"overall", *TASKS}
-        assert "overall" in part["thought"]
+        assert "overall" in part["reasoning"]
         assert set(part["edit"]) == {"followed", "kept", "kept_share", "exact", "kinds"}
         assert set(part["dpg_toy"]) == {
             "overall", "official", "entity", "attribute", "relation", "global",
@@ -165,7 +167,7 @@ def test_the_published_scorers_read_what_was_noted(place: Path, result: dict, co
 
 def test_there_are_pictures_and_a_table_of_scores(place: Path, result: dict):
     folder = place / "experiments/pictures" / NAME
-    for name in ("t2i.png", "thought.png", "edits.png"):
+    for name in ("t2i.png", "reasoning.png", "edits.png"):
         with Image.open(folder / name) as picture:
             assert min(picture.size) >= 200
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
@@ -203,29 +205,25 @@ def test_a_missing_ladder_is_an_error(place: Path, config: Config):
         run(dataclasses.replace(config, seed=7), place)
 
 
-def test_the_table_of_outcomes_gives_the_scores_again(place: Path, result: dict):
-    """Every metric is the unweighted mean of its groups, but for thought, the mean of all."""
-    with (place / f"experiments/results/{NAME}.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len({(row["metric"], row["number"]) for row in rows}) == len(rows)
-    found = result["metrics"]
-    means = {
-        "geneval_toy": found["geneval_toy"]["overall"],
-        "thought": found["thought"]["overall"],
-        "understanding": found["understanding"]["overall"],
-        "dpg_toy": found["dpg_toy"]["overall"],
-        "imgedit_toy": found["imgedit_toy"]["overall"],
-    }
-    means |= {f"edit.{name}": found["edit"][name] for name in ("followed", "kept", "exact")}
-    means |= {f"tiif_toy.{length}": found["tiif_toy"][length]["overall"] for length in LENGTHS}
-    assert {row["metric"] for row in rows} == {*means}
-    for metric, expected in means.items():
-        own = [row for row in rows if row["metric"] == metric]
-        assert len(own) == expected["n"]
-        groups = {row["group"]: [] for row in own}
-        for row in own:
-            groups[row["group"]].append(float(row["score"]))
-        if metric == "thought":
-            groups = {"all": [score for scores in groups.values() for score in scores]}
-        mean = np.mean([np.mean(scores) for scores in groups.values()])
-        assert mean == pytest.approx(expected["mean"])
+def test_the_table_of_outcomes_gives_the_scores_again(place: Path, result: dict, config: Config):
+    rows = outcomes.read(place / f"experiments/results/{NAME}.json")
+    assert not rows.duplicated(["metric", "number", "picture"]).any()
+    assert len(rows[rows["metric"] == "geneval_toy"]) == 2 * 36
+    scores = outcomes.aggregate(rows, config.evaluation.resamples, config.evaluation.seed)
+    bounds = {name: result["metrics"][name] for name in ("floor", "ceiling")}
+    assert scores | bounds == result["metrics"]
+
+
+def test_what_is_half_written_is_no_result(
+    place: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+):
+    folder = place / "experiments/results"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, place)
+    assert {path: path.read_bytes() for path in before} == before

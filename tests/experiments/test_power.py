@@ -16,7 +16,7 @@ def test_more_prompts_and_more_seeds_find_smaller_differences(config):
     rows = power(STUDY, config).set_index("metric")
     assert rows.loc["geneval_toy", "prompts"] == 6 * config.evaluation.prompts
     assert rows.loc["edit.exact", "prompts"] == 7 * config.evaluation.edits
-    assert rows.loc["geneval_toy", "detectable"] < rows.loc["thought", "detectable"]
+    assert rows.loc["geneval_toy", "detectable"] < rows.loc["reasoning", "detectable"]
     fewer = power(dataclasses.replace(STUDY, seeds=(1, 2)), config).set_index("metric")
     assert (fewer["detectable"] > rows["detectable"]).all()
     more = dataclasses.replace(STUDY, arms=(*"abcdefgh", "last"))

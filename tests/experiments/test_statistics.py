@@ -84,11 +84,11 @@ def test_the_mean_is_that_of_the_groups():
     arms = [run("x", seed, np.array([1.0, 1, 0, 0, 0])) for seed in (0, 1)]
     control = [run("y", seed, np.zeros(5)) for seed in (0, 1)]
     assert paired(arms, control, "geneval_toy").mean == pytest.approx(0.5)
-    thought = [
-        [run(name, seed, scores, "thought") for seed in (0, 1)]
+    reasoning = [
+        [run(name, seed, scores, "reasoning") for seed in (0, 1)]
         for name, scores in (("x", np.array([1.0, 1, 0, 0, 0])), ("y", np.zeros(5)))
     ]
-    assert paired(*thought, "thought").mean == pytest.approx(0.4)
+    assert paired(*reasoning, "reasoning").mean == pytest.approx(0.4)
 
 
 def simulate(rng: np.random.Generator, effect: float, seeds: int = 3, prompts: int = 60):

@@ -34,8 +34,8 @@ PROFILES = {
     "two documents": ("seed: 1\n---\nseed: 2", "not valid YAML"),
     "a list that holds itself": ("seed: &a [*a]", "seed must be a whole number"),
     "a section that holds itself": ("model: &a {queries: *a}", "model.queries must be"),
-    "layers that hold themselves": ("model: &a {layers: &b [*b]}", "model.layers must be"),
-    "a mixture that holds itself": ("stages: {t2i: {mixture: &a {t2i: *a}}}", "mixture must be"),
+    "layers that hold themselves": ("model: &a {layers: &b [*b]}", "model.layers.0 must be"),
+    "a mixture that holds itself": ("stages: {t2i: {mixture: &a {t2i: *a}}}", "mixture.t2i must"),
     "an unknown anchor": ("seed: *nothing", "not valid YAML"),
     "billion laughs": ("\n".join(LAUGHS), "unknown key a0"),
     "billion laughs in a known key": (
@@ -75,7 +75,7 @@ def test_a_profile_is_refused(name: str, place: Path, refused: Callable[..., str
     ("setting", "reason"),
     [
         ("seed=!!python/object/apply:os.mkdir [caught]", "not valid YAML"),
-        ("model.layers=&a [*a]", "model.layers must be"),
+        ("model.layers=&a [*a]", "model.layers.0 must be"),
         ("arm=../../../../etc/passwd", "no arm '../../../../etc/passwd'"),
         ("arm=ladder\x00", "command line, arm"),
         ("\u202eseed=1", "unknown key"),

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladder.models.layer_selection import Mixture, Taps, layer_indices
+from ladder.models.layer_selection import LayerMixture, Taps, layer_indices
 
 SCHEMES = {
     "last_n": (6, 7, 8, 9, 10, 11),
@@ -102,13 +102,13 @@ def test_an_unknown_scheme_is_an_error_that_lists_the_known_ones():
 
 def test_unmixed_states_pass_as_they_are():
     states = torch.randn(6, 2, 3, 4)
-    assert Mixture(layer_indices("last_n", 6, 12))(states) is states
+    assert LayerMixture(layer_indices("last_n", 6, 12))(states) is states
 
 
 def test_mean_weighs_every_state_alike_however_loud():
     states = torch.randn(3, 2, 5, 8)
     loud = states * torch.tensor([1.0, 50.0, 0.1])[:, None, None, None]
-    mixture = Mixture(Taps("mean", (1, 2, 3), blocks=4, depth=3))
+    mixture = LayerMixture(Taps("mean", (1, 2, 3), blocks=4, depth=3))
     rungs = mixture(loud)
     unit = states / states.pow(2).mean(-1, keepdim=True).sqrt()
     assert rungs.shape == (4, 2, 5, 8)
@@ -117,8 +117,8 @@ def test_mean_weighs_every_state_alike_however_loud():
 
 def test_learned_starts_as_the_mean_and_each_block_moves_by_itself():
     states = torch.randn(3, 2, 5, 8)
-    learned = Mixture(Taps("learned", (1, 2, 3), blocks=4, depth=3))
-    mean = Mixture(Taps("mean", (1, 2, 3), blocks=4, depth=3))
+    learned = LayerMixture(Taps("learned", (1, 2, 3), blocks=4, depth=3))
+    mean = LayerMixture(Taps("mean", (1, 2, 3), blocks=4, depth=3))
     torch.testing.assert_close(learned(states), mean(states))
     with torch.no_grad():
         learned.weights[2, 1] = 50.0

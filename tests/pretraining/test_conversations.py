@@ -140,18 +140,20 @@ def test_targets_of_words_are_the_next_tokens(rows: Rows, tokenizer):
     assert spoken > 10
 
 
-def test_targets_of_a_form_stand_at_its_fields(rows: Rows, tokenizer):
+def test_targets_of_a_template_stand_at_its_fields(rows: Rows, tokenizer):
     """Filled in at the name itself, and true of the scene where nothing is to be changed."""
     filled = identical = 0
     for index, own, words, answer in turns(rows, tokenizer):
         if not answer.startswith("<|vision_start|>"):
             assert (rows.fields[index, own] == -1).all()
             continue
-        silent = len(own) - len(slot_template.FORM)
-        assert rows.fields[index, own].tolist() == [-1] * silent + [*range(len(slot_template.FORM))]
-        assert answer == "<|vision_start|> " + " ".join(slot_template.FORM)
-        fields = rows.targets[index, own[-len(slot_template.FORM) :]]
-        assert (rows.targets[index, own[: -len(slot_template.FORM)]] == -100).all()
+        silent = len(own) - len(slot_template.SLOTS)
+        assert rows.fields[index, own].tolist() == [-1] * silent + [
+            *range(len(slot_template.SLOTS))
+        ]
+        assert answer == "<|vision_start|> " + " ".join(slot_template.SLOTS)
+        fields = rows.targets[index, own[-len(slot_template.SLOTS) :]]
+        assert (rows.targets[index, own[: -len(slot_template.SLOTS)]] == -100).all()
         said = [None if f == -100 else tokenizer.decode(f).strip() for f in fields.tolist()]
         scene = rows.scenes[index]
         assert (scene is None) or said[: slot_template.ASKED] == [None] * slot_template.ASKED
@@ -174,10 +176,10 @@ def test_weights_of_an_answer_grow_with_the_root_of_its_length(rows: Rows, token
 
 def test_fields_that_an_edit_changes_weigh_more(tokenizer):
     """Twenty-eight fields of which three are what the edit is about."""
-    words, fields = "", ("star",) * len(slot_template.FORM)
-    weights = [CHANGED] * 3 + [1.0] * (len(slot_template.FORM) - 3)
-    turn = Turn.of_form(tokenizer, words, fields, weights)
-    *_, first = turn.weights[: -len(slot_template.FORM) + 1]
+    words, fields = "", ("star",) * len(slot_template.SLOTS)
+    weights = [CHANGED] * 3 + [1.0] * (len(slot_template.SLOTS) - 3)
+    turn = Turn.of_template(tokenizer, words, fields, weights)
+    *_, first = turn.weights[: -len(slot_template.SLOTS) + 1]
     assert first == pytest.approx(CHANGED * turn.weights[-1])
 
 
@@ -244,7 +246,7 @@ def test_fields_of_which_nothing_is_said_are_left_open(tokenizer):
     for index, own, words, answer in turns(rows, tokenizer):
         if not answer.startswith("<|vision_start|>"):
             continue
-        fields = rows.targets[index, own[-len(slot_template.FORM) :]].tolist()
+        fields = rows.targets[index, own[-len(slot_template.SLOTS) :]].tolist()
         said = tuple(tokenizer.decode(field).strip() for field in fields)
         asked, seen = said[: slot_template.ASKED], said[slot_template.ASKED :]
         assert asked == slot_template.UNASKED or seen == slot_template.UNSEEN
@@ -262,9 +264,9 @@ def test_fields_of_which_nothing_is_said_are_left_open(tokenizer):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_thought_prompts_are_mixed_in_and_never_those_of_evaluation(tokenizer, share: float):
+def test_reasoning_prompts_are_mixed_in_and_never_those_of_evaluation(tokenizer, share: float):
     """Of captions only; some references come among the other captions as well."""
-    mix = replace(TUNED, rows={"captions": 1.0}, thought={"reference": share} if share else {})
+    mix = replace(TUNED, rows={"captions": 1.0}, reasoning={"reference": share} if share else {})
     rows = draw_rows(np.random.default_rng(6), tokenizer, mix, 60, LENGTH)
     said = [words for _, _, words, _ in turns(rows, tokenizer) if words]
     references = ["former" in words for words in said]
@@ -273,11 +275,11 @@ def test_thought_prompts_are_mixed_in_and_never_those_of_evaluation(tokenizer, s
     assert not any(held_out(words) for words, of in zip(said, references, strict=True) if of)
 
 
-def test_kinds_of_thought_come_in_their_shares(tokenizer):
+def test_kinds_of_reasoning_come_in_their_shares(tokenizer):
     mix = replace(
         TUNED,
         rows={"captions": 1.0},
-        thought={"reference": 0.2, "color_fact": 0.6, "negation": 0.2},
+        reasoning={"reference": 0.2, "color_fact": 0.6, "negation": 0.2},
     )
     rng = np.random.default_rng(7)
     captions = [conversations._captioned(rng, mix)[1] for _ in range(600)]

@@ -143,19 +143,19 @@ def test_batches_are_short_or_dense(pool: Pool):
     assert abs(dropped / total - DROPPED) < 0.07
 
 
-def test_forms_tell_what_is_asked_or_what_is_seen(pool: Pool):
-    """Word for word a form, of which one part is left open; a dropped one has no word at all."""
+def test_templates_tell_what_is_asked_or_what_is_seen(pool: Pool):
+    """Word for word a template, of which one part is left open; a dropped one has no word."""
     rng = np.random.default_rng(3)
     asked_for, dropped = 0, 0
     for _ in range(40):
-        latents, captions = pool.draw(rng, Mix(dense=0.0, forms=1.0, asked=0.5))
+        latents, captions = pool.draw(rng, Mix(dense=0.0, templates=1.0, asked=0.5))
         assert len(captions) == 2
         for latent, words in zip(latents, captions, strict=True):
             if not words:
                 dropped += 1
                 continue
             fields = tuple(word.removeprefix(" ") for word in words)
-            assert len(fields) == len(slot_template.FORM)
+            assert len(fields) == len(slot_template.SLOTS)
             asked, seen = fields[: slot_template.ASKED], fields[slot_template.ASKED :]
             if seen == slot_template.UNSEEN:
                 asked_for += 1
@@ -169,10 +169,10 @@ def test_forms_tell_what_is_asked_or_what_is_seen(pool: Pool):
 
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(0.0, 0.0, 0.0), (1.0, 0.5, 0.95)])
-def test_how_many_forms_tell_what_is_asked(pool: Pool, asked: float, least: float, most: float):
+def test_how_many_templates_tell_what_is_asked(pool: Pool, asked: float, least: float, most: float):
     """Those of dense captions never do."""
     rng = np.random.default_rng(4)
-    mix = Mix(dense=0.0, forms=1.0, asked=asked, pairs=1.0)
+    mix = Mix(dense=0.0, templates=1.0, asked=asked, pairs=1.0)
     filled = [words for _ in range(60) for words in pool.draw(rng, mix)[1] if words]
     unseen = tuple(f" {word}" for word in slot_template.UNSEEN)
     share = np.mean([words[slot_template.ASKED :] == unseen for words in filled])
@@ -182,12 +182,12 @@ def test_how_many_forms_tell_what_is_asked(pool: Pool, asked: float, least: floa
 def test_batches_of_pairs_hold_nothing_else(pool: Pool):
     rng = np.random.default_rng(5)
     for _ in range(20):
-        for latent in pool.draw(rng, Mix(dense=0.0, forms=1.0, pairs=1.0))[0]:
+        for latent in pool.draw(rng, Mix(dense=0.0, templates=1.0, pairs=1.0))[0]:
             same = (pool.latents == latent).flatten(1).all(1).nonzero().flatten().tolist()
             assert any(pool.kinds[i] == "pair" for i in same)
 
 
-def test_forms_are_read_group_by_group_after_the_start(pool: Pool, monkeypatch):
+def test_templates_are_read_group_by_group_after_the_start(pool: Pool, monkeypatch):
     """And dropped ones are the start alone, as dropped texts are."""
     monkeypatch.setattr(generator_base, "NOISE", 0.0)
     tokenizer = with_start(SMALL_TOKENIZER(0))
@@ -202,11 +202,11 @@ def test_forms_are_read_group_by_group_after_the_start(pool: Pool, monkeypatch):
     torch.testing.assert_close(states[0, 1:], apart)
 
 
-def test_a_form_is_a_token_a_field():
+def test_a_template_is_a_token_a_field():
     """So that each query of a ladder has its counterpart among the words that Sana knows."""
     tokenizer = with_start(train_tokenizer(0, texts=800))
     for scene in (Scene(()), draw_scene(np.random.default_rng(0), 5)):
-        for fields in (slot_template.FORM, slot_template.UNASKED + slot_template.seen(scene)):
+        for fields in (slot_template.SLOTS, slot_template.UNASKED + slot_template.seen(scene)):
             for word in fields:
                 assert len(tokenizer(f" {word}", add_special_tokens=False).input_ids) == 1, word
 

@@ -122,7 +122,7 @@ def test_an_exit_teaches_the_layers_below_it(model, rows, monkeypatch):
 
 
 def test_the_early_loss_is_that_of_the_fields_and_of_those_before_them(model, rows):
-    """Against a sum over every field of every form."""
+    """Against a sum over every field of every template."""
     torch.manual_seed(1)
     states = mllm_base.hidden_states(model, processor(), rows)
     early = mllm_tuning.Early(states[0].shape[-1], [3, 5])
@@ -150,7 +150,7 @@ def test_the_early_loss_is_that_of_the_fields_and_of_those_before_them(model, ro
     assert {*shown} == {"early", "before"}
 
 
-def test_rows_without_a_form_have_no_early_loss(model, rows):
+def test_rows_without_a_template_have_no_early_loss(model, rows):
     states = mllm_base.hidden_states(model, processor(), rows)
     bare = replace(rows, fields=torch.full_like(rows.fields, -1))
     assert mllm_tuning.Early(states[0].shape[-1], [3])(model, states, bare) == (torch.zeros(()), {})

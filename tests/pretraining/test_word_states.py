@@ -30,23 +30,23 @@ def last_state(encoder, tokenizer, text: str) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("groups", [[1, 1, 1], [2, 1], [1, 2], [3], [1, 5]])
 def test_each_word_stands_behind_its_group_and_the_names_before_that(speaker, groups):
-    forms = [(" red", " star", " large"), (" blue", " star", " size"), (" red", "", " large")]
-    states = states_of_words(*speaker, forms, NAMES, groups)
+    templates = [(" red", " star", " large"), (" blue", " star", " size"), (" red", "", " large")]
+    states = states_of_words(*speaker, templates, NAMES, groups)
     starts = zip([0, *accumulate(groups)], groups, strict=False)
     first = [start for start, size in starts for _ in range(size)]
-    for form, row in zip(forms, states, strict=True):
+    for template, row in zip(templates, states, strict=True):
         for field, state in enumerate(row):
-            text = "".join((*NAMES[: first[field]], *form[first[field] : field + 1]))
+            text = "".join((*NAMES[: first[field]], *template[first[field] : field + 1]))
             torch.testing.assert_close(state, last_state(*speaker, text), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_a_word_does_not_depend_on_other_groups(speaker):
-    forms = [(" red", " star", " large"), (" blue", " star", " large")]
-    alone, behind = states_of_words(*speaker, forms, NAMES, [1, 2])
+    templates = [(" red", " star", " large"), (" blue", " star", " large")]
+    alone, behind = states_of_words(*speaker, templates, NAMES, [1, 2])
     assert torch.equal(alone[1:], behind[1:])
     assert not torch.allclose(alone[0], behind[0], atol=1e-3)
-    alone, behind = states_of_words(*speaker, forms, NAMES, [2, 1])
+    alone, behind = states_of_words(*speaker, templates, NAMES, [2, 1])
     assert torch.equal(alone[2], behind[2])
     assert not torch.allclose(alone[1], behind[1], atol=1e-3)
 

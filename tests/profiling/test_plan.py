@@ -9,7 +9,7 @@ import pytest
 from tests.tiny import tiny_generator
 
 from ladder.config.load import load
-from ladder.profiling.plan import Models, flops, plan
+from ladder.profiling.plan import MetaModels, flops, plan
 from ladder.profiling.published_sizes import generator_config, mllm_config
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def paper(root):
 
 @pytest.fixture(scope="module")
 def models(paper):
-    return Models(paper)
+    return MetaModels(paper)
 
 
 def test_parameters_are_those_of_the_published_models(models):
@@ -65,7 +65,7 @@ def test_the_models_of_the_paper_are_pinned_to_commits(paper):
 def test_models_that_are_neither_here_nor_known_are_named(paper):
     foundations = dataclasses.replace(paper.foundations, mllm="someone/else")
     with pytest.raises(ValueError, match="a plan knows local folders and Qwen"):
-        Models(dataclasses.replace(paper, foundations=foundations))
+        MetaModels(dataclasses.replace(paper, foundations=foundations))
     assert mllm_config("Qwen/Qwen2.5-VL-7B-Instruct@main").text_config.hidden_size == 3584
 
 

@@ -15,8 +15,8 @@ from ladder.config.load import Config
 from ladder.models.ladder import Ladder
 from ladder.training import connector_warmup, stages
 from ladder.training.connector_warmup import (
-    Asking,
     Lesson,
+    PrepareWarmup,
     Words,
     answered,
     named,
@@ -76,7 +76,9 @@ def test_warming_up_twice_gives_the_same(wordy, encoded):
 
 def test_the_connectors_come_nearer_to_the_words(wordy):
     ladder = fresh(wordy)
-    asked = [Asking(ladder)([text], [[]]) for text in ("", "a red circle", "two blue stars", "a")]
+    asked = [
+        PrepareWarmup(ladder)([text], [[]]) for text in ("", "a red circle", "two blue stars", "a")
+    ]
     lesson = Lesson.of(ladder, words_of(wordy, ladder), asked, 4)
     assert lesson.states.shape == (3, 4, 4, 64)
     assert lesson.targets.shape == (4, 4, 48)
@@ -146,7 +148,7 @@ def test_without_text_and_picture_nothing_is_said(wordy):
     ladder = fresh(wordy)
     black, grey = Image.new("RGB", (28, 28)), Image.new("RGB", (28, 28), (9, 9, 9))
     texts, images = ["", "", "", "a"], [[], [black], [grey], []]
-    asked = Asking(ladder)(texts, images)
+    asked = PrepareWarmup(ladder)(texts, images)
     assert asked.nothing == [True, True, False, False]
     states = words_of(wordy, ladder).states([[" a", " b", " c", " d"]] * 4, asked.nothing)
     start = states[0, 0]

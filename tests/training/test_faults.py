@@ -13,7 +13,7 @@ from tests.training.running import NO_FAULTS, curve, equal, events, outage, trai
 from tests.training.running import losses as change_losses
 
 from ladder.config.load import Faults
-from ladder.config.schedule import Fault
+from ladder.config.training_schema import Fault
 from ladder.training.faults import NOISE, SPIKE, fault_at, spoil
 
 KINDS = get_args(Fault)

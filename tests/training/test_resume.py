@@ -151,7 +151,7 @@ def test_going_back_restores_weights_averages_and_moments(short, encoded, tmp_pa
             path = tmp_path / "runs/ladder-0/ti2i/last.ckpt"
             saved.update(torch.load(path, weights_only=True))
             found["weights"] = {name: v.clone() for name, v in module.state_dict().items()}
-            found["average"] = [value.clone() for value in module.average.values]
+            found["average"] = [value.clone() for value in module.ema.values]
             found["lr"] = module.trainer.optimizers[0].param_groups[0]["lr"]
             found["moments"] = module.trainer.optimizers[0].state_dict()["state"]
             found["moments"] = {k: {n: t.clone() for n, t in v.items()}

@@ -23,7 +23,7 @@ from tests.training.running import (
 
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder
-from ladder.training.ema import WeightAverage
+from ladder.training.ema import WeightEMA
 from ladder.training.stages import STAGES, run_stage, starting_ladder
 
 
@@ -166,8 +166,8 @@ def test_three_stages_train_the_ladder_and_leave_the_foundations_alone(short, en
 
 
 def test_the_outcome_is_the_average(short, encoded, tmp_path, monkeypatch):
-    seen: list[WeightAverage] = []
-    losses(monkeypatch, lambda module, loss: seen.append(module.average) or loss)
+    seen: list[WeightEMA] = []
+    losses(monkeypatch, lambda module, loss: seen.append(module.ema) or loss)
     ladder = Ladder.from_pretrained(train(short, encoded, tmp_path / "runs") / "ladder")
-    for ours, average in zip(ladder.trainable_parameters(), seen[-1].values, strict=True):
-        assert torch.equal(ours, average)
+    for ours, ema in zip(ladder.trainable_parameters(), seen[-1].values, strict=True):
+        assert torch.equal(ours, ema)

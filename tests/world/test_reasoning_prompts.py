@@ -1,4 +1,4 @@
-"""Prompts that need thought: solved here by other means than the code that posed them."""
+"""Prompts that need reasoning: solved here by other means than the code that posed them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.world.reading import NUMBERS, PLURALS, attributes
 
 from ladder.world.language import Caption
 from ladder.world.reasoning_prompts import COLOR_FACTS, KINDS, SHAPE_FACTS
-from ladder.world.sampling import THOUGHTS, draw_kind
+from ladder.world.sampling import REASONING, draw_kind
 from ladder.world.scenes import COLORS, SHAPES, Scene
 
 DRAWS = 60
@@ -18,7 +18,7 @@ DRAWS = 60
 
 def drawn(kind: str) -> list[tuple[Scene, Caption]]:
     rng = np.random.default_rng([0, KINDS.index(kind)])
-    scene_kind, speaker = THOUGHTS[kind]
+    scene_kind, speaker = REASONING[kind]
     scenes = [draw_kind(rng, scene_kind) for _ in range(DRAWS)]
     return [(scene, speaker(rng, scene)) for scene in scenes]
 
@@ -28,7 +28,7 @@ def words(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_are_scored_as_thought(kind: str):
+def test_all_are_scored_as_reasoning(kind: str):
     for _, caption in drawn(kind):
         assert caption.tag == caption.row["tag"] == "thought"
         assert caption.row["prompt"] == caption.text

@@ -12,9 +12,9 @@ from ladder.world.sampling import (
     LAYOUTS,
     LITERALS,
     MIXTURE_SIZES,
+    REASONING,
     SCENE_KINDS,
     SPEAKERS,
-    THOUGHTS,
     Captioned,
     draw_caption,
     draw_captioned,
@@ -38,7 +38,7 @@ def test_without_the_rule_many_would_be():
     rng = np.random.default_rng(2)
     said = [
         speaker(rng, draw_kind(rng, kind)).text
-        for kind, speaker in (*LITERALS.values(), *THOUGHTS.values())
+        for kind, speaker in (*LITERALS.values(), *REASONING.values())
         for _ in range(40)
     ]
     assert 0.15 < np.mean([held_out(text) for text in said]) < 0.35

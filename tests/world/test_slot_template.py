@@ -1,4 +1,4 @@
-"""Forms: every field has a name, a word that fills it, and a meaning that can be read back."""
+"""Slot template: each field has a name, a word that fills it, and a meaning to be read back."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 
 from ladder.world import slot_template
 from ladder.world.language import NUMBERS, dense
-from ladder.world.sampling import LITERALS, THOUGHTS, draw_kind
+from ladder.world.sampling import LITERALS, REASONING, draw_kind
 from ladder.world.scenes import BACKGROUNDS, CELL_NAMES, COLORS, SHAPES, SIZES, draw_scene
 
 VALUES = {
     "count": {*NUMBERS}, "size": {*SIZES, "any"}, "color": {*COLORS, "any"}, "shape": {*SHAPES},
     "relation": {"left", "right", "above", "below"}, "background": {*BACKGROUNDS},
 } | {cell: {*SHAPES} for cell in CELL_NAMES}  # fmt: skip
-SPEAKERS = {**LITERALS, **THOUGHTS}
+SPEAKERS = {**LITERALS, **REASONING}
 
 
 @pytest.mark.parametrize("name", [*SPEAKERS])
@@ -27,15 +27,15 @@ def test_every_word_fits_its_field(name: str):
             *slot_template.asked(speaker(rng, scene).specification),
             *slot_template.seen(scene),
         )
-        assert len(words) == len(slot_template.FORM)
-        for field, word in zip(slot_template.FORM, words, strict=True):
+        assert len(words) == len(slot_template.SLOTS)
+        for field, word in zip(slot_template.SLOTS, words, strict=True):
             assert word in VALUES[field] | {slot_template.EMPTY}
 
 
 def test_groups_are_clauses_background_and_cells():
-    firsts = [slot_template.FORM[first] for first in dict.fromkeys(slot_template.FIRST)]
+    firsts = [slot_template.SLOTS[first] for first in dict.fromkeys(slot_template.FIRST)]
     assert firsts == ["count", "relation", "background", *CELL_NAMES]
-    assert sum(slot_template.GROUPS) == len(slot_template.FIRST) == len(slot_template.FORM)
+    assert sum(slot_template.GROUPS) == len(slot_template.FIRST) == len(slot_template.SLOTS)
     assert all(0 <= field - first <= 4 for field, first in enumerate(slot_template.FIRST))
 
 

@@ -100,6 +100,21 @@ def compare(
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
+def reproduced(
+    name: Annotated[str, typer.Argument(help="Of the run: ARM-SEED.")] = "ladder-0",
+    against: Annotated[str, typer.Option(metavar="REVISION")] = "HEAD",
+) -> None:
+    """Say whether an evaluated run is the committed one again; exit code 1 if it isn't."""
+    from ladder.experiments import reproduced
+
+    enter_repository()
+    found = reproduced.reproduced(name, against)
+    print(found)
+    if found.reasons:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=EXPERIMENTS)
 def sweep(
     notebook: Notebook,
     parameters: Annotated[

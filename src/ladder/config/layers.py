@@ -1,22 +1,23 @@
-"""Strict reading of YAML into frozen dataclasses: the machinery beneath `ladder.config.load`.
+"""Reading of YAML, and layers of it over one another: the machinery beneath `ladder.config.load`.
 
 A configuration is a stack of layers: a complete file, then files and command-line arguments which
-hold only what differs. Each layer is checked when it is laid, so an error can name the layer, the
-dotted key and what would have been allowed. YAML is 1.2, as DVC reads it: `off` and `1e-3` are a
-text and a number here, unlike in PyYAML.
+hold only what differs. pydantic checks each layer when it is laid, so an error can name the layer,
+the dotted key and what would have been allowed. YAML is 1.2, as DVC reads it: `off` and `1e-3` are
+a text and a number here, unlike in PyYAML.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from itertools import accumulate
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.nodes import MappingNode
@@ -103,7 +104,10 @@ def read_arguments(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def build(kind: type[Section], values: Mapping[Any, Any], source: str, path: str = "") -> Section:
-    """A new `kind` from values which must name every one of its fields, and no others."""
+    """A new `kind` from values which must name every one of its fields, and no others.
+
+    Raises ConfigError as `overlay` does, and for a field that is missing.
+    """
     missing = [field.name for field in dataclasses.fields(kind) if field.name not in values]  # type: ignore[arg-type]
     if missing:
         raise ConfigError(f"{source}: {_dotted(path, missing[0])} is missing")
@@ -122,25 +126,73 @@ def overlay(base: Section, values: Mapping[Any, Any], source: str, path: str = "
 def _construct(
     kind: type[Section], base: Section | None, values: Mapping[Any, Any], source: str, path: str
 ) -> Section:
-    hints = typing.get_type_hints(kind)
+    kinds = typing.get_type_hints(kind)
     changes = {}
     for name, value in values.items():
         dotted = _dotted(path, name)
-        if name not in hints:
-            raise ConfigError(f"{source}: unknown key {dotted}; allowed: {', '.join(hints)}")
-        if not dataclasses.is_dataclass(hints[name]):
-            changes[name] = _typed(value, hints[name], source, dotted)
+        if name not in kinds:
+            raise ConfigError(f"{source}: {_unknown(name, [*kinds], path)}")
+        if not dataclasses.is_dataclass(kinds[name]):
+            changes[name] = value
         elif base is None:
-            changes[name] = build(hints[name], _mapping(value, source, dotted), source, dotted)
+            changes[name] = build(kinds[name], _mapping(value, source, dotted), source, dotted)
         else:
             section = getattr(base, name)
             changes[name] = overlay(section, _mapping(value, source, dotted), source, dotted)
     try:
         return kind(**changes) if base is None else dataclasses.replace(base, **changes)  # type: ignore[type-var]
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{source}: {path + '.' if path else ''}{error}") from error
+    except ValidationError as error:
+        said = _said(error, changes)
+    # Raised out here, and so without the cause: its text would hold a hostile value as a whole.
+    raise ConfigError(f"{source}: {_dotted(path, said)}")
+
+
+def _unknown(name: Any, known: list[str], path: str) -> str:
+    near = get_close_matches(name, known, 1) if isinstance(name, str) else []
+    hint = f" (did you mean {_dotted(path, near[0])}?)" if near else ""
+    return f"unknown key {_dotted(path, name)}{hint}; allowed: {', '.join(known)}"
+
+
+def _said(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """The first fault that pydantic found in `values`, in a line: key, rule and value."""
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    if first["type"] == "value_error":
+        return " ".join([*map(str, first["loc"]), str(first["ctx"]["error"])])
+    key = _within(first["loc"], values)
+    # Each member of a union has a fault of its own.
+    same = [fault for fault in faults if _within(fault["loc"], values) == key]
+    rules = [_RULES.get(one["type"], one["msg"]).format(**one.get("ctx", {})) for one in same]
+    return f"{key} must be {' or '.join(rules)}, got {_named(first['input'])}"
+
+
+def _within(place: tuple[int | str, ...], values: Any) -> str:
+    """The dotted key of a fault. Behind the key, pydantic names the members of a union."""
+    key = []
+    for part in place:
+        if not (part in values if isinstance(values, dict) else isinstance(part, int)):
+            break
+        key.append(str(part))
+        values = values[part]
+    return ".".join(key)
+
+
+_RULES = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping of names to values",
+    "finite_number": "a finite number",
+    "float_type": "a finite number",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_type": "a whole number",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "string_too_short": "a text that isn't empty",
+    "string_type": "a text",
+    "too_short": "a list that isn't empty",
+    "tuple_type": "a list",
+}
+"""By pydantic's name of a fault: what the value must be."""
 
 
 def _mapping(value: Any, source: str, path: str) -> dict[Any, Any]:
@@ -148,77 +200,6 @@ def _mapping(value: Any, source: str, path: str) -> dict[Any, Any]:
         what = f"{path} must be" if path else "must hold"
         raise ConfigError(f"{source}: {what} a mapping of keys to values, got {_named(value)}")
     return value
-
-
-def _typed(value: Any, hint: Any, source: str, path: str) -> Any:
-    """`value` as `hint` wants it: whole numbers become floats, lists become tuples."""
-    converted = _first(value, hint)
-    if converted is not _REFUSED:
-        return converted
-    raise ConfigError(f"{source}: {path} must be {_describe(hint)}, got {_named(value)}")
-
-
-_REFUSED = object()
-
-
-def _converted(value: Any, hint: Any) -> Any:
-    """`value` as the type `hint` (no union), or `_REFUSED`."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is None or hint is type(None):
-        return None if value is None else _REFUSED
-    if origin is Literal:
-        return value if isinstance(value, str) and value in arguments else _REFUSED
-    if origin is tuple and isinstance(value, list):
-        items = tuple(_first(item, arguments[0]) for item in value)
-        return _REFUSED if _REFUSED in items else items
-    if origin is dict and isinstance(value, dict):
-        items = {key: _first(item, arguments[1]) for key, item in value.items()}
-        good = all(isinstance(key, str) for key in items) and _REFUSED not in items.values()
-        return items if good else _REFUSED
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if abs(value) <= _LARGEST else _REFUSED
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    return _REFUSED
-
-
-_LARGEST = 1e300
-"""Floats beyond it (infinity, NaN and whole numbers that overflow too) are refused."""
-
-
-def _first(value: Any, hint: Any) -> Any:
-    """`value` as the first of the union `hint` that takes it, or `_REFUSED`."""
-    converted = (_converted(value, option) for option in _options(hint))
-    return next((item for item in converted if item is not _REFUSED), _REFUSED)
-
-
-def _options(hint: Any) -> tuple[Any, ...]:
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    return typing.get_args(hint) if union else (hint,)
-
-
-def _describe(hint: Any) -> str:
-    """What a person may write for the type `hint`."""
-    options = _options(hint)
-    if len(options) > 1:
-        return " or ".join(_describe(option) for option in options)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(arguments) if len(arguments) > 1 else f'"{arguments[0]}"'
-    if origin is tuple:
-        return f"a list, each {_describe(arguments[0])}"
-    if origin is dict:
-        return f"a mapping of names, each to {_describe(arguments[1])}"
-    return _WORDS[hint]
-
-
-_WORDS = {
-    bool: "true or false",
-    float: "a finite number",
-    int: "a whole number",
-    str: "a text",
-    type(None): "null",
-}
 
 
 def _named(value: Any) -> str:

@@ -11,14 +11,13 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ladder.config.checks import at_least
+from pydantic.dataclasses import dataclass
+
 from ladder.config.layers import ConfigError, build, overlay, read_arguments, read_file
 from ladder.config.old_names import renamed
-from ladder.config.schedule import ConditionDropout, ConnectorWarmup, Faults, Monitor, Stage, Stages
 from ladder.config.schema import (
     Cluster,
     Curation,
@@ -30,6 +29,15 @@ from ladder.config.schema import (
     Sampling,
     World,
 )
+from ladder.config.training_schema import (
+    ConditionDropout,
+    ConnectorWarmup,
+    Faults,
+    Monitor,
+    Stage,
+    Stages,
+)
+from ladder.config.types import RULES, Count, Natural
 
 __all__ = [
     "Cluster",
@@ -57,15 +65,15 @@ ARM_SECTIONS = ("model", "connector_warmup", "stages", "monitor", "curation")
 """All that an arm may change, so that two arms differ in nothing else."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class Config:
     """Every setting of a run."""
 
-    seed: int
+    seed: Natural
     """Seeds queries, connector, data order, noise, times and condition dropout."""
     arm: str
     """Which experiments/arms/<arm>.yaml is laid over the parameters."""
-    threads: int
+    threads: Count
     """CPU threads of torch."""
     cluster: Cluster
     world: World
@@ -82,8 +90,6 @@ class Config:
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
-        at_least(self, 0, "seed")
-        at_least(self, 1, "threads")
         if self.connector_warmup.steps and self.model.query_text is None:
             raise ValueError(
                 "connector_warmup needs queries that begin as words (model.query_text), got "

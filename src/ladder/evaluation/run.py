@@ -1,9 +1,9 @@
 """`ladder evaluate`: draws, observes and scores what the last stage of a run left.
 
-experiments/results/<arm>-<seed>.json    metrics with 95% intervals, configuration, provenance
-experiments/results/<arm>-<seed>.csv     the score of every prompt, to compare runs by
-experiments/pictures/<arm>-<seed>/       t2i.png, thought.png, edits.png: what the scores stand for,
-                                         and scores.csv: the main ones, to plot
+experiments/results/<arm>-<seed>.json    scores with 95% intervals, configuration, provenance
+             .../<arm>-<seed>.outcomes.parquet  the table that all scores are computed from
+experiments/pictures/<arm>-<seed>/       t2i.png, reasoning.png, edits.png: what the scores stand
+                                         for, and scores.csv: the main ones, to plot
 runs/<arm>-<seed>/evaluation/            what was observed (prompts, pictures, edits, answers
                                          .jsonl; dpg, tiif and imgedit for `ladder score`), and
                                          cost.json: seconds and memory. Nothing depends on these.
@@ -13,26 +13,73 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from ladder.config.load import Config, require_same
 from ladder.config.old_names import renamed
 from ladder.evaluation import outcomes
-from ladder.evaluation.asking import evaluate_dense, evaluate_lengths
-from ladder.evaluation.parts import (
-    Metrics,
-    evaluate_edits,
-    evaluate_generation,
-    evaluate_understanding,
-)
+from ladder.evaluation.bounds import of_another
+from ladder.evaluation.outcomes import Outcome, aggregate, table
 from ladder.evaluation.provenance import Cost, provenance
+from ladder.evaluation.toy.dpg import DpgToy
+from ladder.evaluation.toy.edits import EditsToy
+from ladder.evaluation.toy.geneval import GenevalToy
+from ladder.evaluation.toy.tiif import TiifToy
+from ladder.evaluation.toy.vqa import QuestionsToy
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder
 
-PLOTTED = {"geneval_toy": None, "thought": ("overall",), "edit": ("followed", "kept", "exact")}
+PLOTTED = {"geneval_toy": None, "reasoning": ("overall",), "edit": ("followed", "kept", "exact")}
 """Groups of metrics in scores.csv, and which of them; None for all."""
+Metrics = dict[str, Any]
+Seen = TypeVar("Seen")
+"""What a benchmark observes of one prompt."""
+
+
+@runtime_checkable
+class Benchmark(Protocol[Seen]):
+    """A benchmark of the toy world, from what is asked to a row for each thing that is judged."""
+
+    name: str
+    """Of its part in the costs."""
+
+    @property
+    def prompts(self) -> Sequence[Any]:
+        """What is asked, drawn from the seed of the evaluation."""
+
+    @property
+    def groups(self) -> Sequence[Hashable]:
+        """The task of each prompt: the floor judges it by another one's pictures of its task."""
+
+    def observe(self, pipeline: LadderPipeline) -> list[Seen]:
+        """What the ladder makes of each prompt, and what the oracle sees in it."""
+
+    def ceiling(self, pipeline: LadderPipeline) -> list[Seen] | None:
+        """What would be observed of a perfect generator; None where there is no such thing."""
+
+    def score(self, seen: Sequence[Seen]) -> list[Outcome]:
+        """Judge what was observed of each prompt, once."""
+
+    def save(
+        self, seen: Sequence[Seen], outcomes: Sequence[Outcome], notes: Path, grids: Path
+    ) -> None:
+        """Write what was observed into `notes`, and pictures for people into `grids`."""
+
+
+def benchmarks(config: Config) -> list[Benchmark]:
+    """Those of an evaluation, in their order."""
+    asked = (config.evaluation, config.sampling)
+    return [
+        GenevalToy(*asked),
+        DpgToy(*asked),
+        TiifToy(*asked, f"{config.arm}-{config.seed}"),
+        EditsToy(*asked),
+        QuestionsToy(*asked, config.foundations),
+    ]
 
 
 def evaluate(
@@ -52,21 +99,24 @@ def evaluate(
     origin = provenance(curated)
     pipeline = load(config, runs / study / name / "finetune/ladder")
     notes, grids = runs / study / name / "evaluation", experiments / "pictures" / study / name
-    notes.mkdir(parents=True, exist_ok=True)
-    with cost.of("generation"):
-        generated = evaluate_generation(config, pipeline, notes, grids)
-    with cost.of("dense"):
-        dense = evaluate_dense(config, pipeline, notes)
-    with cost.of("lengths"):
-        lengths = evaluate_lengths(config, pipeline, notes)
-    with cost.of("edits"):
-        edited = evaluate_edits(config, pipeline, notes, grids)
-    with cost.of("understanding"):
-        understood = evaluate_understanding(config, pipeline, notes)
-    parts = (generated, dense, lengths, edited, understood)
-    metrics = {name: scores for part in parts for name, scores in part.metrics.items()}
-    metrics["floor"] = {name: scores for part in parts for name, scores in part.floor.items()}
-    metrics["ceiling"] = {name: scores for part in parts for name, scores in part.ceiling.items()}
+    for folder in (notes, grids):
+        folder.mkdir(parents=True, exist_ok=True)
+    own: list[Outcome] = []
+    floor: list[Outcome] = []
+    ceiling: list[Outcome] = []
+    for benchmark in benchmarks(config):
+        with cost.of(benchmark.name):
+            seen = benchmark.observe(pipeline)
+            judged = benchmark.score(seen)
+            benchmark.save(seen, judged, notes, grids)
+            own += judged
+            if (best := benchmark.ceiling(pipeline)) is not None:
+                floor += benchmark.score(of_another(seen, benchmark.groups))
+                ceiling += benchmark.score(best)
+    rows, draws = table(own), (config.evaluation.resamples, config.evaluation.seed)
+    metrics = aggregate(rows, *draws)
+    metrics["floor"] = aggregate(table(floor), *draws)
+    metrics["ceiling"] = aggregate(table(ceiling), *draws)
     result = {
         "arm": config.arm,
         "seed": config.seed,
@@ -74,12 +124,15 @@ def evaluate(
         "config": config.as_dict(),
         "provenance": origin,
     }
-    path = experiments / "results" / study / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    outcomes.write((one for part in parts for one in part.outcomes), path.with_suffix(".csv"))
     write_scores(metrics, grids / "scores.csv")
     (notes / "cost.json").write_text(json.dumps(cost.as_json(), indent=1) + "\n")
+    path = experiments / "results" / study / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcomes.write(rows, path.with_name(name + outcomes.ENDING))
+    # Last, and whole or not at all: a result says that the evaluation is finished.
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(result, indent=1) + "\n")
+    part.replace(path)
     return path
 
 

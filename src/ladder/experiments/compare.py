@@ -8,7 +8,7 @@ from pathlib import Path
 from ladder.experiments.runs import RESULTS, Run
 from ladder.experiments.statistics import paired, verdicts
 
-METRICS = ("geneval_toy", "thought", "edit.followed", "edit.kept", "edit.exact", "understanding")
+METRICS = ("geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact", "understanding")
 """As in the tables of outcomes."""
 
 

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ladder.models.ladder import Ladder
@@ -48,12 +51,6 @@ def probe(
     Features are standardised by the training prompts. A label that never occurs in training can't
     be found, and counts as an error.
     """
-    mean, deviation = states.mean(0), states.std(0) + 1e-6
-    known = np.unique(labels)
-    targets = (np.asarray(labels)[:, None] == known).astype(float)
-    train, test = (states - mean) / deviation, (test_states - mean) / deviation
-    # In the dual form, since there are more features than prompts.
-    kernel = train @ train.T + PENALTY * train.shape[1] * np.eye(len(train))
-    weights = np.linalg.solve(kernel, targets - targets.mean(0))
-    found = known[(test @ train.T @ weights + targets.mean(0)).argmax(1)]
-    return float((found == np.asarray(test_labels)).mean())
+    model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=PENALTY * states.shape[1]))
+    model.fit(states.astype(float), labels)
+    return float(model.score(test_states.astype(float), test_labels))

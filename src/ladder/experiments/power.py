@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from ladder.config.load import Config
-from ladder.evaluation.toy.geneval import THOUGHT
 from ladder.experiments.report.tables import METRICS
 from ladder.experiments.statistics import minimum_detectable_effect
 from ladder.experiments.study import Study
@@ -26,7 +25,7 @@ def power(study: Study, config: Config) -> pd.DataFrame:
     asked = config.evaluation
     prompts = {
         "geneval_toy": len(TASKS) * asked.prompts,
-        THOUGHT: asked.prompts,
+        "reasoning": asked.prompts,
         **{name: len(KINDS) * asked.edits for name in METRICS if name.startswith("edit.")},
     }
     seeds, others = len(study.seeds), len(study.arms) - 1

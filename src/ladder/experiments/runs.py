@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ladder.evaluation.outcomes import by_prompt, read
+
 RESULTS = Path("experiments/results")
 MUST_AGREE = ("evaluation", "sampling")
 """Sections of the configuration in which runs that are compared must be equal."""
@@ -38,7 +40,7 @@ class Run:
         if not path.is_file():
             raise FileNotFoundError(f"{path} must hold the results of a run, there is no such file")
         result = json.loads(path.read_text())
-        return cls(arm, seed, result["config"], pd.read_csv(path.with_suffix(".csv")))
+        return cls(arm, seed, result["config"], by_prompt(read(path)))
 
     def of_metric(self, metric: str) -> pd.DataFrame:
         """The outcomes of one metric, in their order. Raises ValueError for one it doesn't have."""

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from ladder.config.load import Config
-from ladder.evaluation.parts import STRIP
 from ladder.evaluation.run import evaluate
+from ladder.evaluation.toy.geneval import STRIP
 from ladder.experiments.train_cell import failure_noted, note_of
 
 

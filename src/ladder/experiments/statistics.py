@@ -30,6 +30,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from ladder.evaluation.confidence import mean_of_groups
+from ladder.evaluation.outcomes import strata, weights
 from ladder.experiments.runs import Run, require_comparable
 
 LEVEL = 0.05
@@ -81,12 +82,8 @@ def arm_mean(runs: Sequence[Run], metric: str) -> ArmMean:
     tables = [run.of_metric(metric) for run in runs]
     groups = tables[0]["group"].to_numpy()
     scores = np.stack([table["score"] for table in tables])
-    weighted = _weights(metric, groups) * scores
-    names = ["all"] * len(groups) if metric == "thought" else groups
-    prompts: dict[str, list[float]] = {}
-    for name, score in zip(names, scores.mean(0), strict=True):
-        prompts.setdefault(name, []).append(score)
-    whole = mean_of_groups(prompts, RESAMPLES, seed=0)
+    weighted = weights(metric, groups) * scores
+    whole = mean_of_groups(strata(metric, groups, scores.mean(0)), RESAMPLES, seed=0)
     spread = float(weighted.mean(1).std(ddof=1)) if len(runs) > 1 else float("nan")
     return ArmMean(whole.mean, whole.low, whole.high, spread, len(groups))
 
@@ -108,21 +105,12 @@ def paired(arm: Sequence[Run], control: Sequence[Run], metric: str) -> Differenc
         for runs in (mine, theirs)
     )
     groups = rows["group"].to_numpy()
-    weighted = _weights(metric, groups) * (scores - others)
+    weighted = weights(metric, groups) * (scores - others)
     mean, error, freedom = crossed(weighted)
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
     better = probability_of_improvement(scores, others, groups)
     return Difference(mean, mean - half, mean + half, p, *weighted.shape, better)
-
-
-def _weights(metric: str, groups: np.ndarray) -> np.ndarray:
-    """What a prompt counts, 1 on average: a metric is the mean of its groups' means, but thought
-    is the mean of its prompts."""
-    if metric == "thought":
-        return np.ones(len(groups))
-    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return len(groups) / (len(names) * counts[inverse])
 
 
 def crossed(values: Float[np.ndarray, "S P"]) -> tuple[float, float, float]:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pydantic.dataclasses
 
 from ladder.config.layers import build, read_file
+from ladder.config.types import RULES, Several
 from ladder.experiments.runs import Run
 
 FOLDER = Path("experiments/results/ablation")
@@ -23,21 +25,21 @@ FULL_LENGTH = Path("experiments/results/full")
 NOT_RUN = "no results: not run, or killed"
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=RULES)
 class Study:
     """The cells: every arm with every seed, and every monitor with every one of its seeds; and
     some that are trained at full length."""
 
     control: str
     """The arm that the others are compared with."""
-    arms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    monitors: tuple[str, ...]
+    arms: Several[str]
+    seeds: Several[int]
+    monitors: Several[str]
     """Arms in whose training faults are put."""
-    monitor_seeds: tuple[int, ...]
-    full_length: tuple[str, ...]
+    monitor_seeds: Several[int]
+    full_length: Several[str]
     """Arms that are trained as long as the main job, too."""
-    full_length_seeds: tuple[int, ...]
+    full_length_seeds: Several[int]
 
     def __post_init__(self) -> None:
         for name in ("arms", "seeds", "monitors", "monitor_seeds", "full_length",

@@ -11,6 +11,7 @@ Z latent channels, H and W latent height and width.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,11 +44,14 @@ from ladder.inference.guidance import (
     texts_of,
 )
 from ladder.inference.rung_attribution import Explanation, Watcher
-from ladder.inference.sampler import Denoiser, Generators, Rows, check_solver, generators_of
+from ladder.inference.sampler import BranchRows, Denoiser, Generators, check_solver, generators_of
 from ladder.inference.shipped import shipped_ladder
 from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
 from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
+
+# diffusers looks parts up by the module that a saved ladder names; in version 0.1 it was this one.
+sys.modules.setdefault("ladder.model.ladder", sys.modules[Ladder.__module__])
 
 FILES = ("*.json", "*.safetensors")
 """What is fetched of a ladder on the hub."""
@@ -177,7 +181,7 @@ class LadderPipeline(DiffusionPipeline):
             self.scheduler,
             num_inference_steps,
             start,
-            Rows.of(branches, conditions),
+            BranchRows.of(branches, conditions),
             generators,
             self.progress_bar,
         )

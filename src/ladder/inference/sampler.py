@@ -25,7 +25,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 @dataclass(frozen=True)
-class Rows:
+class BranchRows:
     """The velocities of a step: a row for each branch of each picture."""
 
     conditions: Float[Tensor, "R NQ C"]
@@ -34,7 +34,9 @@ class Rows:
     """Which picture each row belongs to."""
 
     @classmethod
-    def of(cls, branches: Sequence[Sequence[Branch]], conditions: Float[Tensor, "P NQ C"]) -> Rows:
+    def of(
+        cls, branches: Sequence[Sequence[Branch]], conditions: Float[Tensor, "P NQ C"]
+    ) -> BranchRows:
         """The rows for the branches of each picture, from the conditions of the prompts."""
         rows = [(owner, branch) for owner, own in enumerate(branches) for branch in own]
         device = conditions.device
@@ -54,7 +56,7 @@ class Denoiser:
     steps: int
     start: Float[Tensor, "B Z H W"]
     """The noise."""
-    rows: Rows
+    rows: BranchRows
     generators: list[torch.Generator] | None
     """For a solver that adds noise of its own: one for each picture."""
     bar: Callable[[Iterable[Tensor]], Iterable[Tensor]]

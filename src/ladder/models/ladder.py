@@ -32,7 +32,7 @@ from ladder.models.generator.rung_attention import (
     merge_lora,
     write_lora,
 )
-from ladder.models.layer_selection import Mixture, Taps, layer_indices
+from ladder.models.layer_selection import LayerMixture, Taps, layer_indices
 from ladder.models.loading import generator_folder
 from ladder.models.lora import adapt_mllm, adapted, is_adapter, read_mllm_adapter, write_adapter
 from ladder.models.mllm.frozen import Understanding
@@ -84,7 +84,7 @@ class Ladder(ModelMixin):
                 else Connector(*widths)
             )
         self.queries = nn.Parameter(drawn * understanding.embedding_std)
-        self.mixture = Mixture(taps)
+        self.mixture = LayerMixture(taps)
         self.generator = attach_rungs(generator, taps.blocks)
 
     @classmethod

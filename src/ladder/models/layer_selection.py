@@ -126,7 +126,7 @@ def _layers(scheme: Scheme, blocks: int, depth: int, seed: int) -> tuple[Layer, 
     return last_n
 
 
-class Mixture(nn.Module):
+class LayerMixture(nn.Module):
     """Makes the N rungs of the K states read. It has weights (N, K) only if they are learned."""
 
     def __init__(self, taps: Taps) -> None:

@@ -5,9 +5,9 @@ it. Each turn sees the beginning and itself but no other turn, through a block m
 positions: to the model every turn is a conversation of its own, at a fraction of the cost.
 
 In most turns the model answers in words, one after the other. In the others, which open as if a
-picture was to follow, it fills in a form (`ladder.world.slot_template`), all fields at once: what
-is to be seen, read off the states at the names of the fields. A large MLLM has such states in
-itself; this one has to be taught to hold the whole scene before its eyes.
+picture was to follow, it fills in a slot template (`ladder.world.slot_template`), all fields at
+once: what is to be seen, read off the states at the names of the fields. A large MLLM has such
+states in itself; this one has to be taught to hold the whole scene before its eyes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Mix:
     """How often each kind of edit is drawn: those that change several cells need more practice."""
     questions: dict[str, int]
     """How often each kind of question is drawn."""
-    thought: dict[str, float] = field(default_factory=dict)
-    """Share of the captions that are each kind of thought prompt, beside those that come among the
-    others.
+    reasoning: dict[str, float] = field(default_factory=dict)
+    """Share of the captions that are each kind of reasoning prompt, beside those that come among
+    the others.
     """
     blank: bool = False
     """Fields of which nothing is said are left open: what a short caption doesn't tell, and what is
@@ -65,16 +65,16 @@ TUNED = Mix(
     rows={"edits": 0.48, "questions": 0.27, "captions": 0.25},
     edits=EDIT_KINDS | {"recolor": 4, "replace": 5, "move": 5, "swap": 8},
     questions=BASE.questions | {"count": 2, "count_shape": 5, "count_color": 3, "what_at": 3},
-    thought={"reference": 0.1, "color_fact": 0.05, "arithmetic": 0.05},
+    reasoning={"reference": 0.1, "color_fact": 0.05, "arithmetic": 0.05},
     blank=True,
 )
-"""More of what is still wrong after that, and forms that say where they say nothing."""
+"""More of what is still wrong after that, and templates that say where they say nothing."""
 UNCHANGED = 0.1
 """Share of turns about edits without an instruction."""
 NOTHING = 0.03
-"""Share of turns about captions that are empty, where forms are left open."""
-FORMS = 0.6
-"""Share of turns about edits and captions in which a form is filled in."""
+"""Share of turns about captions that are empty, where templates are left open."""
+TEMPLATES = 0.6
+"""Share of turns about edits and captions in which a template is filled in."""
 CHANGED, IMAGINED = 3.0, 0.3
 """Weight of a field that an edit changes, and of one of which nothing is said."""
 VISUAL_TOKENS = GRID**2
@@ -87,7 +87,7 @@ class Rows:
 
     `targets` holds the token that each position must predict, -100 where nothing is asked;
     `weights` its share in the loss; `turns` numbers the turns (0: the shared beginning); `fields`
-    tells which field of a form each position is, -1 where it is none.
+    tells which field of a template each position is, -1 where it is none.
     """
 
     input_ids: torch.Tensor
@@ -134,7 +134,7 @@ class Turn:
     targets: list[int]
     weights: list[float]
     fields: int = 0
-    """How many tokens at the end are fields of a form."""
+    """How many tokens at the end are fields of a template."""
 
     @classmethod
     def of_words(cls, tokenizer: PreTrainedTokenizerBase, words: str, answer: str) -> Turn:
@@ -149,25 +149,28 @@ class Turn:
         )
 
     @classmethod
-    def of_form(
+    def of_template(
         cls,
         tokenizer: PreTrainedTokenizerBase,
         words: str,
         fields: Sequence[str | None],
         weights: Sequence[float],
     ) -> Turn:
-        """The user's words and a form, with what is to stand at each of its fields."""
+        """The user's words and a template, with what is to stand at each of its fields."""
         asked = tokenizer(f"{words}{REPLY}<|vision_start|>").input_ids
         # A word within a text is one token, which holds the space before it.
-        form = tokenizer.convert_tokens_to_ids([f"Ġ{name}" for name in slot_template.FORM])
+        template = tokenizer.convert_tokens_to_ids([f"Ġ{name}" for name in slot_template.SLOTS])
         targets = [
             -100 if field is None else tokenizer.convert_tokens_to_ids(f"Ġ{field}")
             for field in fields
         ]
-        weights = [weight * len(form) ** -0.5 for weight in weights]
+        weights = [weight * len(template) ** -0.5 for weight in weights]
         silent = len(asked)
         return cls(
-            asked + form, [-100] * silent + targets, [0.0] * silent + weights, fields=len(form)
+            asked + template,
+            [-100] * silent + targets,
+            [0.0] * silent + weights,
+            fields=len(template),
         )
 
 
@@ -205,22 +208,22 @@ def _change(
         kind = choose(rng, [k for k in possible for _ in range(mix.edits[k])])
         edit = edits.draw_edit(rng, 1, kind, scene)
         words, after = edit.instructions[0], edit.after
-    if rng.random() > FORMS:
+    if rng.random() > TEMPLATES:
         return Turn.of_words(tokenizer, words, grid(after))
     fields, before = slot_template.seen(after), slot_template.seen(scene)
     weights = [CHANGED if new != old else 1.0 for new, old in zip(fields, before, strict=True)]
     unasked = slot_template.UNASKED if mix.blank else (None,) * slot_template.ASKED
     weights = [IMAGINED] * slot_template.ASKED + weights
-    return Turn.of_form(tokenizer, words, (*unasked, *fields), weights)
+    return Turn.of_template(tokenizer, words, (*unasked, *fields), weights)
 
 
 def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: Mix) -> Turn:
-    """What a caption means, in words or in a form with the scene that it was said of."""
+    """What a caption means, in words or in a template with the scene that it was said of."""
     if mix.blank and rng.random() < NOTHING:
         nothing = slot_template.UNASKED + slot_template.UNSEEN
-        return Turn.of_form(tokenizer, "", nothing, [IMAGINED] * len(nothing))
+        return Turn.of_template(tokenizer, "", nothing, [IMAGINED] * len(nothing))
     scene, caption = _captioned(rng, mix)
-    if rng.random() > FORMS:
+    if rng.random() > TEMPLATES:
         return Turn.of_words(tokenizer, caption.text, caption.specification)
     asked, seen = slot_template.asked(caption.specification), slot_template.seen(scene)
     of_asked, of_seen = CHANGED, CHANGED if caption.tag == "dense" else IMAGINED
@@ -229,14 +232,15 @@ def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: 
     elif mix.blank:
         seen = slot_template.UNSEEN
     weights = [of_asked] * len(asked) + [of_seen] * len(seen)
-    return Turn.of_form(tokenizer, caption.text, (*asked, *seen), weights)
+    return Turn.of_template(tokenizer, caption.text, (*asked, *seen), weights)
 
 
 def _captioned(rng: np.random.Generator, mix: Mix) -> tuple[Scene, Caption]:
     """A scene with a training caption of it."""
-    if mix.thought and rng.random() < sum(mix.thought.values()):
-        shares = np.array([*mix.thought.values()])
-        kind, speaker = sampling.THOUGHTS[str(rng.choice([*mix.thought], p=shares / shares.sum()))]
+    if mix.reasoning and rng.random() < sum(mix.reasoning.values()):
+        shares = np.array([*mix.reasoning.values()])
+        name = str(rng.choice([*mix.reasoning], p=shares / shares.sum()))
+        kind, speaker = sampling.REASONING[name]
         while True:
             scene = sampling.draw_kind(rng, kind)
             caption = speaker(rng, scene)

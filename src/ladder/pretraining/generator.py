@@ -38,14 +38,14 @@ CAPTION_WIDTH, CAPTION_LAYERS = 128, 3
 POOL = 24_000
 """Scenes encoded once and shown again and again, each time under another caption."""
 BATCH, LONG_BATCH = 128, 96
-"""Of literal captions, and of dense ones and forms, which are longer."""
+"""Of literal captions, and of dense ones and templates, which are longer."""
 SHIFT = 3.0
 """Training times s become SHIFT s / (1 + (SHIFT - 1) s): more of them are close to noise."""
 DROPPED = 0.1
 """Share of captions left out, for guidance."""
 NOISE = 0.2
-"""Deviation of the noise on the states of a form's words (whose root mean square is about 1): those
-who speak to the generator in such states don't hit them exactly."""
+"""Deviation of the noise on the states of a template's words (whose root mean square is about 1):
+those who speak to the generator in such states don't hit them exactly."""
 EMA = 0.998
 POSITIONS = 32
 """Over so many positions the 3 x 3 latents are spread: as many as Sana has at 1024 px. Neighbours
@@ -54,23 +54,23 @@ at distance 1 look so alike that 3,000 steps didn't teach what "at the top left"
 Drawer = tuple[Gemma2Model, SanaTransformer2DModel]
 """What draws: a text encoder and the transformer that reads its states."""
 Captions = list[str] | list[tuple[str, ...]]
-"""Texts, or forms that are filled in; those that were dropped are empty."""
-NAMES = tuple(f" {name}" for name in slot_template.FORM)
+"""Texts, or templates that are filled in; those that were dropped are empty."""
+NAMES = tuple(f" {name}" for name in slot_template.SLOTS)
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Share of batches with dense captions, and with filled forms; the others are literal."""
+    """Share of batches with dense captions, and with filled templates; the others are literal."""
 
     dense: float
-    forms: float
+    templates: float
     asked: float = 0.0
-    """Share of the forms of short captions that tell what was asked for, not what is seen."""
+    """Share of the templates of short captions that tell what was asked for, not what is seen."""
     pairs: float = 0.0
-    """Share of the batches of forms that are of pairs only, whose colours must be told apart."""
+    """Share of the batches of templates that hold pairs only, whose colours must be told apart."""
 
 
-BASE = Mix(dense=0.4, forms=0.0)
+BASE = Mix(dense=0.4, templates=0.0)
 
 
 def main(config: Config) -> None:
@@ -199,7 +199,7 @@ def build(tokenizer: PreTrainedTokenizerFast) -> Drawer:
 class Pool:
     """Scenes with their latents, encoded once and drawn each time under another caption.
 
-    A batch is of one kind (short captions, dense ones or forms), which saves padding.
+    A batch is of one kind (short captions, dense ones or templates), which saves padding.
     """
 
     def __init__(self, rng: np.random.Generator, vae: AutoencoderDC) -> None:
@@ -213,11 +213,11 @@ class Pool:
     def draw(self, rng: np.random.Generator, mix: Mix) -> tuple[torch.Tensor, Captions]:
         """Latents (B, C, h, w) and captions, some of them dropped."""
         drawn = rng.random()
-        dense, form = drawn < mix.dense, mix.dense <= drawn < mix.dense + mix.forms
-        size = LONG_BATCH if dense or form else BATCH
-        if form and mix.pairs and rng.random() < mix.pairs:
+        dense, template = drawn < mix.dense, mix.dense <= drawn < mix.dense + mix.templates
+        size = LONG_BATCH if dense or template else BATCH
+        if template and mix.pairs and rng.random() < mix.pairs:
             chosen = rng.choice(self.pairs, size)
-        elif dense or form:
+        elif dense or template:
             chosen = rng.integers(POOL, size=size)
         else:
             chosen = rng.choice(self.short, size)
@@ -226,18 +226,18 @@ class Pool:
             if dense:
                 say = language.dense(rng, self.scenes[i]).text
             else:
-                say = self._form(rng, i, mix) if form else self._literal(rng, i)
+                say = self._template(rng, i, mix) if template else self._literal(rng, i)
             captions.append(say[:0] if rng.random() < DROPPED else say)
         return self.latents[chosen], captions
 
     def _literal(self, rng: np.random.Generator, i: int | np.integer) -> str:
-        """A short caption that needs no thought: the text encoder is too small for more."""
+        """A short caption that needs no reasoning: the text encoder is too small for more."""
         while True:
             caption = draw_caption(rng, self.scenes[i], self.kinds[i])
             if caption.tag not in ("thought", "dense"):
                 return caption.text
 
-    def _form(self, rng: np.random.Generator, i: int | np.integer, mix: Mix) -> tuple[str, ...]:
+    def _template(self, rng: np.random.Generator, i: int | np.integer, mix: Mix) -> tuple[str, ...]:
         """What a caption asks for, or what is seen. The MLLM knows no more than either: the
         other part is left open."""
         asked, seen = slot_template.UNASKED, slot_template.seen(self.scenes[i])
@@ -263,7 +263,7 @@ def read(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """States (B, T, D) and mask (B, T) of captions.
 
-    Texts are encoded as usual. Of forms, the encoder's start comes first, then each word in its
+    Texts are encoded as usual. Of templates, the encoder's start comes first, then each word in its
     group (`ladder.pretraining.word_states`) with some noise, and nothing but the start where they
     were dropped.
     """
@@ -272,9 +272,9 @@ def read(
         states = encoder(tokens.input_ids, attention_mask=tokens.attention_mask)
         return states.last_hidden_state, tokens.attention_mask
     start = state_of_nothing(encoder, tokenizer)
-    filled = [form or NAMES for form in captions]
+    filled = [template or NAMES for template in captions]
     words = states_of_words(encoder, tokenizer, filled, NAMES, slot_template.GROUPS)
     words = words + NOISE * torch.randn_like(words)
     mask = torch.ones(len(captions), 1 + len(NAMES), dtype=torch.long)
-    mask[[not form for form in captions], 1:] = 0
+    mask[[not template for template in captions], 1:] = 0
     return torch.cat([start.expand(len(words), 1, -1), words], 1), mask

@@ -1,7 +1,7 @@
 """The toy Sana: the base of `ladder.pretraining.generator`, tuned on the words of the MLLM.
 
 Sana was trained on captions that MLLMs wrote. This one, too, learns to draw from the words in which
-the toy MLLM tells what is to be seen: the filled forms of `ladder.world.slot_template`.
+the toy MLLM tells what is to be seen: the filled templates of `ladder.world.slot_template`.
 Saved as a complete `SanaPipeline` folder, it draws without any MLLM.
 """
 
@@ -25,7 +25,7 @@ from ladder.pretraining.generator import SHIFT, Mix, save, train_drawing
 
 log = logging.getLogger(__name__)
 
-TUNED = Mix(dense=0.05, forms=0.85, asked=0.65, pairs=0.4)
+TUNED = Mix(dense=0.05, templates=0.85, asked=0.65, pairs=0.4)
 """Which of two colours goes with which of two shapes is learned most slowly."""
 
 

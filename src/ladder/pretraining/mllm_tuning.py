@@ -2,7 +2,7 @@
 
 The layers of a large MLLM hold an answer long before the last of them, and its state of a word
 holds what that word belongs to; a small one computes to the very end, and no more than it is asked.
-So every layer that the ladder reads must also fill in forms, with the head of the last one
+So every layer that the ladder reads must also fill in templates, with the head of the last one
 (early-exit loss, LayerSkip: arXiv 2404.16710), and at each field tell the words before it in its
 group (the shape of a clause: its colour, size and count): connectors see one token at a time.
 """
@@ -32,14 +32,14 @@ from ladder.world import slot_template
 log = logging.getLogger(__name__)
 
 EXITS = range(LAYERS // 2, LAYERS)
-"""The layers whose states must fill in a form: those that the ladder reads."""
+"""The layers whose states must fill in a template: those that the ladder reads."""
 BACK = max(slot_template.GROUPS) - 1
 """How far before a field others of its group can be."""
 
 
 class Early(nn.Module):
-    """The loss of forms after each layer of `exits`: the word of each field, and, through a matrix
-    for each distance, the words before it in its group."""
+    """The loss of templates after each layer of `exits`: the word of each field, and, through a
+    matrix for each distance, the words before it in its group."""
 
     def __init__(self, width: int, exits: Sequence[int]) -> None:
         super().__init__()

@@ -99,7 +99,7 @@ def _corpus(seed: int, texts: int):
             yield "\n" + caption.specification
             yield "".join(f" {word}" for word in slot_template.asked(caption.specification) if word)
         yield "".join(
-            f" {word}" for word in (*slot_template.FORM, *slot_template.seen(captioned.scene))
+            f" {word}" for word in (*slot_template.SLOTS, *slot_template.seen(captioned.scene))
         )
         yield edits.draw_edit(rng, 1).instructions[0]
     for kind in questions.KINDS * (texts // 20):

@@ -1,12 +1,12 @@
 """Words as a generator's text encoder knows them, each with those that it belongs to.
 
-The fields of a form have names, and one word fills each in. Within a text the encoder's state of a
-word holds the words before it, and what reads such states looks for a colour at the shape behind
-it. A connector sees one token, whose state in the MLLM holds what the word belongs to (of a shape
-its colour), but not the whole text. So here each word stands behind the words of its own group,
-and these behind the names of the fields before them, whatever fills those in.
+The fields of a template have names, and one word fills each in. Within a text the encoder's state
+of a word holds the words before it, and what reads such states looks for a colour at the shape
+behind it. A connector sees one token, whose state in the MLLM holds what the word belongs to (of a
+shape its colour), but not the whole text. So here each word stands behind the words of its own
+group, and these behind the names of the fields before them, whatever fills those in.
 
-Letters: B forms, Q fields, C caption channels, T tokens.
+Letters: B templates, Q fields, C caption channels, T tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers import Gemma2Model, PreTrainedTokenizerBase
 def states_of_words(
     encoder: Gemma2Model,
     tokenizer: PreTrainedTokenizerBase,
-    forms: Sequence[Sequence[str]],
+    templates: Sequence[Sequence[str]],
     names: Sequence[str],
     groups: Sequence[int],
 ) -> Float[Tensor, "B Q C"]:
@@ -43,8 +43,8 @@ def states_of_words(
     cuts = [*pairwise(min(cut, len(names)) for cut in accumulate(groups, initial=0))]
     distinct: dict[tuple[int, tuple[str, ...]], int] = {}
     rows = [
-        [distinct.setdefault((cut[0], tuple(form[slice(*cut)])), len(distinct)) for cut in cuts]
-        for form in forms
+        [distinct.setdefault((cut[0], tuple(template[slice(*cut)])), len(distinct)) for cut in cuts]
+        for template in templates
     ]
     ids = [*start, *chain.from_iterable(named)]
     positions = [*range(len(ids))]

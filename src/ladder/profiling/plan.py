@@ -71,7 +71,7 @@ class Flops:
         return self.prompt + self.queries + self.generator
 
 
-class Models:
+class MetaModels:
     """The real classes on the meta device."""
 
     def __init__(self, config: Config) -> None:
@@ -181,7 +181,7 @@ def counted(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def flops(models: Models, caption: int, checkpointed: bool = False) -> Flops:
+def flops(models: MetaModels, caption: int, checkpointed: bool = False) -> Flops:
     """FLOP of a training step for a sample with a caption of so many tokens, and no picture."""
     prompt, highest = FRAME + caption, models.taps.highest
     queries = models.read(models.queries, highest)
@@ -204,7 +204,7 @@ def plan(
 
     Raises ValueError, after nothing was started, if the stages don't fit into the memory.
     """
-    models = Models(config)
+    models = MetaModels(config)
     parts = models.parts()
     lines = [
         f"trained   {parts.trained / 1e9:8.4g} B   generator {parts.generator / 1e9:.4g} B, "

@@ -53,7 +53,7 @@ def warm_up(config: Config, ladder: Ladder, encoded: Path) -> None:
         warmup=0,
         mixture=chosen.mixture,
     )
-    prepare = Asking(ladder)
+    prepare = PrepareWarmup(ladder)
     data = LadderData(encoded, ORDER, stage, config.condition_dropout, config.seed, prepare)
     asked = (batch.prompts for batch in data.train_dataloader())
     lesson = Lesson.of(ladder, words, asked, stage.steps)
@@ -68,29 +68,31 @@ def named(ladder: Ladder, model: Model) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class WarmupPrompts:
     """Prompts, and which of them ask for nothing."""
 
     prompts: Prompts
     nothing: list[bool]
 
-    def to(self, device: torch.device | str) -> Asked:
-        return Asked(self.prompts.to(device), self.nothing)
+    def to(self, device: torch.device | str) -> WarmupPrompts:
+        return WarmupPrompts(self.prompts.to(device), self.nothing)
 
 
 @dataclass(frozen=True)
-class Asking:
+class PrepareWarmup:
     """Prepares prompts for a ladder, and notes which have neither a text nor a picture (a black one
     stands for one that was dropped)."""
 
     ladder: Ladder
 
-    def __call__(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Asked:
+    def __call__(
+        self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]
+    ) -> WarmupPrompts:
         nothing = [
             not text and all(image.getbbox() is None for image in shown)
             for text, shown in zip(texts, images, strict=True)
         ]
-        return Asked(self.ladder.understanding.prepare(texts, images), nothing)
+        return WarmupPrompts(self.ladder.understanding.prepare(texts, images), nothing)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class Lesson:
     targets: Float[Tensor, "P Q C"]
 
     @classmethod
-    def of(cls, ladder: Ladder, words: Words, asked: Iterable[Asked], batches: int) -> Lesson:
+    def of(
+        cls, ladder: Ladder, words: Words, asked: Iterable[WarmupPrompts], batches: int
+    ) -> Lesson:
         """Let the MLLM read all prompts that are `asked`, in so many batches."""
         states, targets = [], []
         for batch in tqdm(asked, "prompts for warm-up", batches, unit="batch", mininterval=1.0):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ladder.training.strategies.fsdp import placed, whole
 
 
-class WeightAverage:
+class WeightEMA:
     """Averages of `weights`, in float32 whatever their type is, begun at their present values.
 
     No nn.Module, so that neither a cast of the model nor a strategy changes it.

@@ -26,7 +26,7 @@ from ladder.models import rectified_flow
 from ladder.models.generator.families import CAPTION_PARTS
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
-from ladder.training.ema import WeightAverage
+from ladder.training.ema import WeightEMA
 from ladder.training.monitor import took_step
 from ladder.training.strategies.fsdp import shard
 
@@ -59,13 +59,13 @@ class LadderModule(LightningModule):
         self.ladder = ladder
         self.query_noise = query_noise * ladder.understanding.embedding_std
         self.stage, self.flow, self.name, self.seed = stage, flow, name, seed
-        self.average = WeightAverage(ladder.trainable_parameters(), stage.ema)
+        self.ema = WeightEMA(ladder.trainable_parameters(), stage.ema)
 
     def configure_model(self) -> None:
         """Shard the ladder where the strategy gave a mesh of processes."""
         if self.device_mesh is not None:
             shard(self.ladder, self.device_mesh["data_parallel"])
-            self.average = WeightAverage(self.ladder.trainable_parameters(), self.stage.ema)
+            self.ema = WeightEMA(self.ladder.trainable_parameters(), self.stage.ema)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The mean squared error of the velocity at one random time a sample."""
@@ -132,10 +132,10 @@ class LadderModule(LightningModule):
         """The step, and the average after it; a skipped step leaves the average alone."""
         super().optimizer_step(epoch, batch_idx, optimizer, *args)
         if took_step(optimizer):
-            self.average.update()
+            self.ema.update()
 
     def on_fit_start(self) -> None:
-        self.average.to(self.device)
+        self.ema.to(self.device)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """What is trained."""
@@ -146,10 +146,10 @@ class LadderModule(LightningModule):
         self.ladder.load_trainable_state(state_dict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[AVERAGE] = self.average.state()
+        checkpoint[AVERAGE] = self.ema.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.average.load(checkpoint[AVERAGE])
+        self.ema.load(checkpoint[AVERAGE])
 
 
 def rate(step: int, stage: Stage) -> float:

@@ -73,7 +73,7 @@ class Grids(Callback):
         if step > self._seen and step % self.every == 0 and draws:
             self.pipeline.vae.to(pl_module.device)
             pl_module.ladder.eval()
-            with pl_module.average.applied():
+            with pl_module.ema.applied():
                 grid = self.draw()
             pl_module.ladder.train()
             if trainer.is_global_zero:

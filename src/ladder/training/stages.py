@@ -138,7 +138,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     ladder.train()  # all but the MLLM, which stays as it is
     with attention():
         trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
-    module.average.apply()
+    module.ema.apply()
     if sharded:
         state = {name: whole(value) for name, value in ladder.trainable_state().items()}
         ladder = starting_ladder(config, stage, folder.parent)

@@ -2,8 +2,8 @@
 
 A caption carries its meaning twice: as the row of a GenEval-like prompt file (`row`, for scoring a
 picture) and as a plain `specification` (what the MLLM is taught to answer when it reads the
-caption). Prompts that need thought are in `ladder.world.reasoning_prompts`; all captions of a scene
-come from `draw_captions`.
+caption). Prompts that need reasoning are in `ladder.world.reasoning_prompts`; all captions of a
+scene come from `draw_captions`.
 
 A quarter of all short prompts, chosen by a hash of the text, never become a training caption:
 evaluation draws its prompts from that quarter (see `held_out`).

@@ -1,4 +1,4 @@
-"""Prompts that need thought: what is to be drawn is not what is literally said.
+"""Prompts that need reasoning: what is to be drawn is not what is literally said.
 
 Facts, arithmetic, comparison, reference and negation need more of the MLLM than the look-up of
 words, so shallow and deep layers carry different things about them (a finding of the prototype:

@@ -67,7 +67,7 @@ _CHOICES = {
     for kind, speakers in SPEAKERS.items()
 }
 """The captions of each kind of scene with the upper bounds of their shares."""
-THOUGHTS: dict[str, tuple[str, Speaker]] = {
+REASONING: dict[str, tuple[str, Speaker]] = {
     "color_fact": ("one", reasoning_prompts.color_fact),
     "shape_fact": ("one", reasoning_prompts.shape_fact),
     "arithmetic": ("group", reasoning_prompts.arithmetic),

@@ -1,9 +1,9 @@
-"""A form that says what a picture shows, field by field, and is filled in all at once.
+"""The slot template: it says what a picture shows, field by field, and is filled in all at once.
 
 A description names what there is, one word after the other, and each word depends on those before
-it. A form has the same fields whatever the picture: what a caption asks for (two clauses and how
-they relate), the background, and shape, colour and size of each of the nine cells. The words of
-the form are the names of its fields; at each of them stands one word that fills it in.
+it. A template has the same fields whatever the picture: what a caption asks for (two clauses and
+how they relate), the background, and shape, colour and size of each of the nine cells. The words of
+the template are the names of its fields; at each of them stands one word that fills it in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ladder.world.language import RELATIONS
 from ladder.world.scenes import CELL_NAMES, Scene
 
 CLAUSE = ("count", "size", "color", "shape")
-FORM = (
+SLOTS = (
     *CLAUSE, "relation", *CLAUSE, "background",
     *(word for cell in CELL_NAMES for word in (cell, "color", "size")),
 )  # fmt: skip
@@ -31,7 +31,7 @@ ASKED = 2 * len(CLAUSE) + 1
 EMPTY, OPEN = "empty", "any"
 """What fills in a field of which there is nothing, and one of which nothing is said."""
 UNASKED = (OPEN,) * ASKED
-UNSEEN = (OPEN,) * (len(FORM) - ASKED)
+UNSEEN = (OPEN,) * (len(SLOTS) - ASKED)
 """The two parts where nothing is said."""
 
 

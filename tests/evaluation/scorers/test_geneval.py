@@ -51,7 +51,7 @@ def test_recorded_verdicts_are_reproduced(golden: Path):
     assert means == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("task", [*TASKS, "thought"])
+@pytest.mark.parametrize("task", [*TASKS, "reasoning"])
 def test_a_true_picture_is_right_and_an_empty_one_wrong(task: str):
     for asked in evaluation_prompts(task, 30, seed=3):
         verdict = judge(asked.row, observe(render(asked.scene)))

@@ -8,12 +8,14 @@ from collections import Counter
 
 import pytest
 
-from ladder.config.load import Evaluation
-from ladder.evaluation.asking import said
+from ladder.config.load import Config
+from ladder.evaluation.outcomes import Outcome, aggregate, table
 from ladder.evaluation.scorers import dpg, imgedit, tiif
 from ladder.evaluation.toy import dpg as dpg_toy
 from ladder.evaluation.toy import imgedit as imgedit_toy
 from ladder.evaluation.toy import tiif as tiif_toy
+from ladder.evaluation.toy.edits import EditsToy
+from ladder.evaluation.toy.observe import Observed
 from ladder.evaluation.toy.test_set import evaluation_edits
 from ladder.world.edits import KINDS, Edit
 from ladder.world.language import held_out
@@ -21,60 +23,84 @@ from ladder.world.oracle import detect, same_scene
 from ladder.world.render import render
 from ladder.world.scenes import Scene, Thing
 
-EVALUATION = Evaluation(seed=7, prompts=2, images=1, edits=4, questions=1, resamples=100)
 STAR = Thing(0, "star", "red", "large")
 HEART = Thing(4, "heart", "blue", "small")
 
 
+@pytest.fixture
+def dense(config: Config) -> dpg_toy.DpgToy:
+    return dpg_toy.DpgToy(dataclasses.replace(config.evaluation, seed=7), config.sampling)
+
+
+@pytest.fixture
+def lengths(config: Config) -> tiif_toy.TiifToy:
+    evaluation = dataclasses.replace(config.evaluation, seed=7)
+    return tiif_toy.TiifToy(evaluation, config.sampling, "toy")
+
+
+def shown(scene: Scene) -> Observed:
+    return Observed.of(render(scene))
+
+
+def scores(outcomes: list[Outcome]) -> dict[str, dict]:
+    return aggregate(table(outcomes), resamples=100, seed=0)
+
+
+def one_score(benchmark: dpg_toy.DpgToy, scene: Scene) -> float:
+    """Of the first prompt, if the picture shows `scene`."""
+    seen = [[shown(scene)], *([shown(one.scene)] for one in benchmark.prompts[1:])]
+    (first,) = (one for one in benchmark.score(seen) if one.number == 0 and one.metric == "dpg_toy")
+    return first.score
+
+
 def dense_answers(one: dpg_toy.Dense, scene: Scene) -> dict[str, str]:
-    picture = render(scene)
-    return dict(zip(one.questions, said(one.questions.values(), picture), strict=True))
+    return dict(dpg_toy.answers(one, shown(scene).found))
 
 
 # ---- DPG-toy ----
 
 
-def test_dense_prompts_are_true_of_their_scenes_and_depend_on_the_seed_alone():
+def test_dense_prompts_are_true_of_their_scenes_and_depend_on_the_seed_alone(
+    dense: dpg_toy.DpgToy,
+):
     asked = dpg_toy.prompts(7)
     assert asked == dpg_toy.prompts(7)
     assert asked != dpg_toy.prompts(8)
     assert len({one.text for one in asked}) == len(asked) == dpg_toy.PROMPTS
-    answers = [[dense_answers(one, one.scene)] for one in asked]
-    found = dpg_toy.scores(asked, answers, EVALUATION)
+    found = scores(dense.score([[shown(one.scene)] for one in dense.prompts]))["dpg_toy"]
     assert {name: leaf["mean"] for name, leaf in found.items()} == dict.fromkeys(found, 1.0)
 
 
-def test_a_missing_object_takes_all_that_depends_on_it():
-    one = dpg_toy.prompts(7)[0]
+def test_a_missing_object_takes_all_that_depends_on_it(dense: dpg_toy.DpgToy):
+    one = dense.prompts[0]
     lost, *rest = one.scene.things
-    answers = dense_answers(one, dataclasses.replace(one.scene, things=tuple(rest)))
+    less = dataclasses.replace(one.scene, things=tuple(rest))
+    answers = dense_answers(one, less)
     wrong = {number for number, answer in answers.items() if answer == "no"}
     rows = {row["proposition_id"]: row for row in one.rows}
     whole = next(n for n, row in rows.items() if row["tuple"] == f"entity - whole ({lost.shape})")
     below = {n for n, row in rows.items() if whole in row["dependency"].split(",")}
     assert wrong == {whole} | below
     assert len(below) == 4
-    (score,) = dpg_toy.by_prompt([one], [[answers]])
-    assert score == 1 - 5 / len(rows)
+    assert one_score(dense, less) == pytest.approx(1 - 5 / len(rows))
 
 
-def test_a_wrong_color_costs_one_question_and_no_other():
-    one = dpg_toy.prompts(7)[0]
+def test_a_wrong_color_costs_one_question_and_no_other(dense: dpg_toy.DpgToy):
+    one = dense.prompts[0]
     first, *rest = one.scene.things
     other = dataclasses.replace(first, color="pink" if first.color != "pink" else "red")
-    answers = dense_answers(one, dataclasses.replace(one.scene, things=(other, *rest)))
+    wrong = dataclasses.replace(one.scene, things=(other, *rest))
+    answers = dense_answers(one, wrong)
     assert [*answers.values()].count("no") == 1
-    assert dpg_toy.by_prompt([one], [[answers]]) == [1 - 1 / len(one.rows)]
+    assert one_score(dense, wrong) == pytest.approx(1 - 1 / len(one.rows))
 
 
-def test_the_numbers_of_dpg_are_the_scorers():
-    asked = dpg_toy.prompts(7)
-    answers = [
-        [dense_answers(one, other.scene)]
-        for one, other in zip(asked, [*asked[1:], asked[0]], strict=True)
-    ]
-    found = dpg_toy.scores(asked, answers, EVALUATION)
-    whole = dpg.fixed(dpg_toy.table_of(asked), dpg_toy.by_item(asked, answers))
+def test_the_numbers_of_dpg_are_the_scorers(dense: dpg_toy.DpgToy):
+    asked = dense.prompts
+    others = [one.scene for one in (*asked[1:], asked[0])]
+    found = scores(dense.score([[shown(scene)] for scene in others]))["dpg_toy"]
+    said = {one.item: [dense_answers(one, scene)] for one, scene in zip(asked, others, strict=True)}
+    whole = dpg.fixed(dense.table(), said)
     assert 0 < found["overall"]["mean"] < 0.5
     assert found["overall"]["mean"] == pytest.approx(whole["dpg"] / 100)
     for name, value in whole["l1"].items():
@@ -93,18 +119,16 @@ def test_pairs_are_balanced_held_out_and_true_in_both_lengths():
     numbers = {(pair.attribute, len(pair.questions)) for pair in asked}
     assert len(numbers) == len(tiif_toy.ATTRIBUTES)
     for pair in asked:
-        assert said(pair.questions, render(pair.scene)) == [*pair.questions.values()], pair
+        record = tiif_toy.record_of(pair, 0, "short", shown(pair.scene))
+        assert record["answered"] == record["expected"], pair
     assert {"yes", "no"} == {answer for pair in asked for answer in pair.questions.values()}
 
 
-def test_the_numbers_of_tiif_are_the_scorers():
-    asked = tiif_toy.prompts(7)
-    short = [said(pair.questions, render(pair.scene)) for pair in asked]
-    long = [said(pair.questions, render(Scene((STAR,)))) for pair in asked]
-    answers = [{"short": a, "long": b} for a, b in zip(short, long, strict=True)]
-    found = tiif_toy.scores(asked, answers, EVALUATION)
-    records = tiif_toy.records(asked, answers)
-    whole = tiif.fixed(records)
+def test_the_numbers_of_tiif_are_the_scorers(lengths: tiif_toy.TiifToy):
+    asked, star = lengths.prompts, shown(Scene((STAR,)))
+    outcomes = lengths.score([{"short": shown(pair.scene), "long": star} for pair in asked])
+    found = scores(outcomes)["tiif_toy"]
+    whole = tiif.fixed([one.said for one in outcomes if one.said])
     assert found["short"]["overall"]["mean"] == whole[tiif.OVERALL][0] == 1
     assert found["long"]["overall"]["mean"] == pytest.approx(whole[tiif.OVERALL][1])
     assert 0 < whole[tiif.OVERALL][1] < 0.5
@@ -130,7 +154,8 @@ def test_the_target_gets_a_5_and_the_source_a_1(kind: str):
         if edit.kind == kind and not same_scene(edit.before, edit.after):
             assert criteria(edit, edit.after) == [5, 5, 5]
             assert criteria(edit, edit.before)[:2] == [1, 5]
-            assert imgedit_toy.grades([edit], [detect(render(edit.before))]) == [1.0]
+            text = imgedit_toy.judge_text(edit, detect(render(edit.before)))
+            assert imgedit.fixed(text) == 1
 
 
 def test_each_criterion_sees_its_own_fault():
@@ -145,17 +170,21 @@ def test_each_criterion_sees_its_own_fault():
     assert criteria(edit, Scene(())) == [1, 1 + round(4 * 1 / 6), 1]
 
 
-def test_edits_are_graded_from_1_to_5_kinds_alike():
-    edits = evaluation_edits(4, seed=2)
+def test_edits_are_graded_from_1_to_5_kinds_alike(config: Config):
+    evaluation = dataclasses.replace(config.evaluation, edits=4, seed=2)
+    benchmark = EditsToy(evaluation, config.sampling)
     # Only recolouring succeeds; the others leave the picture as it was.
-    shown = [edit.after if edit.kind == "recolor" else edit.before for edit in edits]
-    found = [detect(render(scene)) for scene in shown]
-    metrics = imgedit_toy.scores(edits, found, EVALUATION)
+    seen = [
+        shown(edit.after if edit.kind == "recolor" else edit.before) for edit in benchmark.prompts
+    ]
+    outcomes = benchmark.score(seen)
+    metrics = scores(outcomes)["imgedit_toy"]
     assert metrics["kinds"]["recolor"]["mean"] == 5
     assert metrics["official"]["mean"] > metrics["overall"]["mean"]
     items = [
-        {"type": edit.kind, "judge_text": imgedit_toy.judge_text(edit, seen)}
-        for edit, seen in zip(edits, found, strict=True)
+        {"type": one.group, "judge_text": one.said}
+        for one in outcomes
+        if one.metric == "imgedit_toy"
     ]
     macro = imgedit.summary(items, imgedit.fixed)["macro"]
     assert metrics["overall"]["mean"] == pytest.approx(macro, abs=0.005)

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ladder.config.load import Evaluation
-from ladder.evaluation.toy.edits import EditScore, score_edit, scores
+from ladder.config.load import Config
+from ladder.evaluation.outcomes import aggregate, table
+from ladder.evaluation.toy.edits import EditScore, EditsToy, score_edit
+from ladder.evaluation.toy.observe import Observed
 from ladder.evaluation.toy.test_set import evaluation_edits
 from ladder.world.edits import KINDS, Edit
 from ladder.world.oracle import detect, same_scene
@@ -80,13 +82,14 @@ def test_the_share_of_untouched_objects():
     assert score_edit(alone, detect(render(Scene(())))).kept_share is None
 
 
-def test_metrics_weigh_the_kinds_alike():
-    evaluation = Evaluation(seed=0, prompts=2, images=1, edits=4, questions=1, resamples=100)
-    edits = evaluation_edits(4, seed=2)
+def test_metrics_weigh_the_kinds_alike(config: Config):
+    evaluation = dataclasses.replace(config.evaluation, edits=4, seed=2)
+    benchmark = EditsToy(evaluation, config.sampling)
     # Only recolouring succeeds; the others leave the picture empty.
-    empty = detect(np.zeros((GRID * 32, GRID * 32, 3), np.uint8))
-    found = [detect(render(e.after)) if e.kind == "recolor" else empty for e in edits]
-    metrics = scores(edits, found, evaluation)
+    empty = np.zeros((GRID * 32, GRID * 32, 3), np.uint8)
+    shown = [render(e.after) if e.kind == "recolor" else empty for e in benchmark.prompts]
+    outcomes = benchmark.score([Observed.of(picture) for picture in shown])
+    metrics = aggregate(table(outcomes), resamples=100, seed=0)["edit"]
     assert metrics["exact"]["mean"] == pytest.approx(1 / len(KINDS))
     assert metrics["exact"]["n"] == 4 * len(KINDS)
     assert metrics["kinds"]["recolor"]["followed"]["mean"] == 1

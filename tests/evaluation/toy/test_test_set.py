@@ -21,7 +21,7 @@ from ladder.world.render import render
 from ladder.world.sampling import draw_captioned
 
 PROMPTS = 40
-ALL_TASKS = (*TASKS, "thought")
+ALL_TASKS = (*TASKS, "reasoning")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_held_out_prompts_are_never_trained_on(prompts: dict[str, list]):
 def test_evaluation_prompts_are_distinct_and_held_out(task: str, prompts: dict[str, list]):
     asked = prompts[task]
     assert len({one.text for one in asked}) == len(asked) == PROMPTS
-    assert all(one.row["tag"] == task for one in asked)
+    assert all(one.task == task for one in asked)
     if task != "single_object":
         assert all(held_out(one.text) for one in asked)
 
@@ -63,8 +63,8 @@ def test_evaluation_prompts_hang_on_the_seed_alone(prompts: dict[str, list]):
     assert evaluation_prompts("position", PROMPTS, seed=2) != prompts["position"]
 
 
-def test_thought_prompts_are_balanced_over_their_kinds(prompts: dict[str, list]):
-    counts = Counter(asked.kind for asked in prompts["thought"])
+def test_reasoning_prompts_are_balanced_over_their_kinds(prompts: dict[str, list]):
+    counts = Counter(asked.kind for asked in prompts["reasoning"])
     assert {*counts} == {*KINDS}
     assert max(counts.values()) - min(counts.values()) <= 1
 

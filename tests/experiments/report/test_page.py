@@ -129,7 +129,7 @@ def test_a_row_for_every_arm_with_scores_and_the_true_verdict(cells):
 def test_an_arm_with_one_seed_in_common_is_not_compared(cells):
     fewer = [cell for cell in cells if cell.arm != "ladder" or cell.seed == 1]
     table = scores(STUDY, fewer).set_index(["metric", "arm"])
-    assert table.loc[("thought", "ladder"), "verdict"] == "not compared"
+    assert table.loc[("reasoning", "ladder"), "verdict"] == "not compared"
 
 
 def test_cells_that_failed_or_are_missing_have_a_row_with_the_reason(cells):
@@ -179,8 +179,8 @@ def test_cells_at_full_length_stand_beside_their_short_ones(cells, long):
     assert rows["arm"].tolist() == ["ladder", "last"] * len(METRICS)  # the better one first
     assert set(rows["seeds"]) == {1}
     assert set(rows["seeds of short"]) == {4}
-    score = pd.read_csv(long / "ladder-1.csv").query("metric == 'thought'")["score"].mean()
-    first = rows[rows["metric"] == "thought"].iloc[0]
+    score = pd.read_csv(long / "ladder-1.csv").query("metric == 'reasoning'")["score"].mean()
+    first = rows[rows["metric"] == "reasoning"].iloc[0]
     assert first["full length [95%]"].startswith(f"{100 * score:.1f} [")
     assert first["short [95%]"] != first["full length [95%]"]
 
@@ -200,8 +200,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(results, long, tmp_path)
         assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100, path
     assert len([*(tmp_path / "figures").iterdir()]) == page.count("data:image/png")
     found = json.loads((tmp_path / "verdicts.json").read_text())
-    assert found["thought"]["ladder"]["verdict"] == "better"
-    assert "difference" not in found["thought"]["last"]
+    assert found["reasoning"]["ladder"]["verdict"] == "better"
+    assert "difference" not in found["reasoning"]["last"]
     again = tmp_path / "again"
     report(STUDY, results, again, long)
     for path in tmp_path.rglob("*.*"):

@@ -16,7 +16,7 @@ from ladder.config.load import load
 from ladder.data.training.datamodule import LadderData
 from ladder.models.ladder import Ladder
 from ladder.models.mllm.families import language_model
-from ladder.training.ema import WeightAverage
+from ladder.training.ema import WeightEMA
 from ladder.training.module import LadderModule
 from ladder.training.strategies.deepspeed import ZeroStrategy
 from ladder.training.strategies.fsdp import placed, shard, whole
@@ -76,25 +76,25 @@ def test_a_forward_after_other_weights_were_set_has_these(ladder, mesh):
 
     expected = drawn()
     shard(ladder, mesh)
-    average = WeightAverage(ladder.trainable_parameters(), decay=0.5)
+    ema = WeightEMA(ladder.trainable_parameters(), decay=0.5)
     assert torch.equal(drawn(), expected)
     for value in ladder.trainable_parameters():
         value.mul_(1.5)
     before = drawn()
-    with average.applied():
+    with ema.applied():
         assert torch.equal(drawn(), expected)
     assert torch.equal(drawn(), before)
     assert not torch.equal(before, expected)
 
 
 def test_whole_averages_are_taken_over_as_parts(ladder, mesh):
-    whole_average = WeightAverage(ladder.trainable_parameters(), decay=0.5)
-    doubled = [2 * value for value in whole_average.state()]
+    whole_ema = WeightEMA(ladder.trainable_parameters(), decay=0.5)
+    doubled = [2 * value for value in whole_ema.state()]
     shard(ladder, mesh)
-    average = WeightAverage(ladder.trainable_parameters(), decay=0.5)
-    average.load(doubled)
-    assert all(isinstance(value, DTensor) for value in average.values)
-    for value, expected in zip(average.state(), doubled, strict=True):
+    ema = WeightEMA(ladder.trainable_parameters(), decay=0.5)
+    ema.load(doubled)
+    assert all(isinstance(value, DTensor) for value in ema.values)
+    for value, expected in zip(ema.state(), doubled, strict=True):
         assert torch.equal(value, expected)
 
 

@@ -15,22 +15,18 @@ gedit    Neither commit nor file names are known.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 from urllib.parse import quote
+
+import pooch
 
 GITHUB = "https://raw.githubusercontent.com"
 HUB = "https://huggingface.co"
 TIMEOUT = 30
 """Seconds without a byte after which a home counts as out of reach."""
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -134,43 +130,37 @@ def fetch(prompts: PromptSet, folder: Path, sums: Mapping[str, str] | None = Non
 
 
 def fetch_file(url: str, path: Path, sha256: str) -> str:
-    """Bring one file to `path`, unless it is there; returns what was done."""
+    """Bring one file to `path`, unless it is there; returns what was done.
+
+    Raises as `fetch`.
+    """
     if path.is_file():
         if (found := hash_of(path)) != sha256:
             rule = f"{path} must have SHA-256 {sha256}, got {found}"
             raise ValueError(f"{rule}: move it away and fetch it again")
         return f"{path}: already there, its hash is right"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    part = Path(name)
+    pooch.get_logger().setLevel("WARNING")
     try:
-        with os.fdopen(handle, "wb") as target:
-            download(url, target, path, sha256)
-        if (found := hash_of(part)) != sha256:
-            raise ValueError(f"{url} must have SHA-256 {sha256}, got {found}: not kept")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return f"{path}: fetched, {path.stat().st_size} bytes"
-
-
-def download(url: str, target: BinaryIO, path: Path, sha256: str) -> None:
-    """Write what is at `url` into the open file `target`."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            while chunk := answer.read(CHUNK):
-                target.write(chunk)
-    except (OSError, HTTPException) as error:
+        pooch.retrieve(
+            url,
+            known_hash=f"sha256:{sha256}",
+            fname=path.name,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+        )
+    except ValueError as error:
+        raise ValueError(f"{url} isn't what is pinned and is not kept: {error}") from error
+    except OSError as error:
         raise ConnectionError(
             f"can't fetch {url} ({error}): place that file at {path}, with SHA-256 {sha256}, "
             "and run this again"
         ) from error
+    return f"{path}: fetched, {path.stat().st_size} bytes"
 
 
 def hash_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return pooch.file_hash(str(path), alg="sha256")
 
 
 def read_sums(path: Path) -> dict[str, str]:

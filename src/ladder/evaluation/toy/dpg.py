@@ -11,17 +11,26 @@ The texts are too many to be held out: what training draws is hardly ever one of
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
-from ladder.config.load import Evaluation
-from ladder.evaluation.confidence import interval
+from ladder.config.load import Evaluation, Sampling
+from ladder.evaluation.bounds import reconstructed
+from ladder.evaluation.generate import draw
+from ladder.evaluation.outcomes import DPG_CATEGORIES, Outcome
 from ladder.evaluation.scorers import dpg
+from ladder.evaluation.toy.observe import Observed
+from ladder.evaluation.vlm_judges.oracle import reply
+from ladder.inference.pipeline import LadderPipeline
 from ladder.world.language import PLACES, dense, describe, noun, relations
+from ladder.world.oracle import Detections
 from ladder.world.scenes import GRID, SHAPES, Scene, draw_background, draw_thing
 
 PROMPTS = 24
@@ -107,41 +116,86 @@ def graph(item: str, text: str, scene: Scene) -> list[dict[str, str]]:
     ]
 
 
-def scores(
-    asked: Sequence[Dense], answers: Sequence[Sequence[Said]], evaluation: Evaluation
-) -> dict[str, dict]:
-    """The metrics of what was said of each prompt's pictures, from 0 to 1.
+@dataclass(frozen=True)
+class DpgToy:
+    """The benchmark; of each prompt it sees `evaluation.images` pictures."""
 
-    `overall` and the categories are those of the scorer without faults; `official` has its faults.
-    """
-    table, said = table_of(asked), by_item(asked, answers)
-    official = dpg.official(table, said)["prompts"].values()
-    own = one_by_one(table, said)
-    values = {"overall": [one["dpg"] for one in own], "official": [100 * x for x in official]}
-    values |= {name: [one["l1"][name] for one in own] for name in own[0]["l1"]}
-    draws = (evaluation.resamples, evaluation.seed)
-    return {
-        name: asdict(interval([x / 100 for x in group], *draws)) for name, group in values.items()
-    }
+    evaluation: Evaluation
+    sampling: Sampling
+    name = "dense"
+
+    @cached_property
+    def prompts(self) -> list[Dense]:
+        return prompts(self.evaluation.seed)
+
+    @property
+    def groups(self) -> list[str]:
+        """One group; the floor stays within it."""
+        return ["dense"] * len(self.prompts)
+
+    def observe(self, pipeline: LadderPipeline) -> list[list[Observed]]:
+        """Draw every prompt and look at the pictures."""
+        texts, sources = [prompt.text for prompt in self.prompts], [None] * len(self.prompts)
+        images, seed = self.evaluation.images, self.evaluation.seed
+        drawn = draw(pipeline, texts, sources, images, self.sampling, seed, "dense prompts")
+        return [[Observed.of(picture) for picture in pictures] for pictures in drawn]
+
+    def ceiling(self, pipeline: LadderPipeline) -> list[list[Observed]]:
+        """The reconstruction of the scene that each prompt describes."""
+        scenes = [prompt.scene for prompt in self.prompts]
+        best = reconstructed(pipeline.vae, scenes, self.sampling.batch)
+        return [[Observed.of(picture)] for picture in best]
+
+    def score(self, seen: Sequence[Sequence[Observed]]) -> list[Outcome]:
+        """The scorer's numbers for each prompt and all its pictures, from 0 to 1: over all
+        questions and by category without faults, and over all with the official faults."""
+        questions = self.table()
+        said = {
+            prompt.item: [answers(prompt, picture.found) for picture in pictures]
+            for prompt, pictures in zip(self.prompts, seen, strict=True)
+        }
+        official = dpg.official(questions, said)["prompts"]
+        outcomes = []
+        for number, prompt in enumerate(self.prompts):
+            own = dpg.Table({prompt.item: questions.prompts[prompt.item]}, prompt.item,
+                            questions.readable)  # fmt: skip
+            found = dpg.fixed(own, {prompt.item: said[prompt.item]})
+            scores = {"dpg_toy": found["dpg"]}
+            scores |= {f"dpg_toy.{name}": found["l1"][name] for name in DPG_CATEGORIES}
+            if prompt.item in official:
+                scores["dpg_toy.official"] = 100 * official[prompt.item]
+            outcomes += [
+                Outcome(
+                    metric, "dense", number, prompt.text, None, percent / 100, said[prompt.item]
+                )
+                for metric, percent in scores.items()
+            ]
+        return outcomes
+
+    def table(self) -> dpg.Table:
+        """The questions of all prompts as the scorer reads them."""
+        return dpg.read_questions(row for prompt in self.prompts for row in prompt.rows)
+
+    def save(
+        self,
+        seen: Sequence[Sequence[Observed]],
+        outcomes: Sequence[Outcome],
+        notes: Path,
+        grids: Path,
+    ) -> None:
+        """Write dpg.json and dpg.csv, answers and questions in DPG-Bench's forms, into `notes`."""
+        with (notes / "dpg.csv").open("w", newline="") as file:
+            rows = csv.DictWriter(file, [*self.prompts[0].rows[0]], lineterminator="\n")
+            rows.writeheader()
+            rows.writerows(row for prompt in self.prompts for row in prompt.rows)
+        answers = [
+            {"item_id": self.prompts[one.number].item, "answers": one.said}
+            for one in outcomes
+            if one.metric == "dpg_toy"
+        ]
+        (notes / "dpg.json").write_text(json.dumps({"prompts": answers}) + "\n")
 
 
-def by_prompt(asked: Sequence[Dense], answers: Sequence[Sequence[Said]]) -> list[float]:
-    """The score of each prompt, from 0 to 1."""
-    found = one_by_one(table_of(asked), by_item(asked, answers))
-    return [one["dpg"] / 100 for one in found]
-
-
-def one_by_one(table: dpg.Table, said: Mapping[str, Sequence[Said]]) -> list[dict[str, Any]]:
-    """What the scorer finds for each prompt by itself."""
-    return [
-        dpg.fixed(dpg.Table({item: questions}, item, table.readable), {item: said[item]})
-        for item, questions in table.prompts.items()
-    ]
-
-
-def table_of(asked: Sequence[Dense]) -> dpg.Table:
-    return dpg.read_questions(row for one in asked for row in one.rows)
-
-
-def by_item(asked: Sequence[Dense], answers: Sequence[Sequence[Said]]) -> dict[str, Sequence[Said]]:
-    return {one.item: pictures for one, pictures in zip(asked, answers, strict=True)}
+def answers(prompt: Dense, found: Detections) -> Said:
+    """What the oracle answers to the questions of a prompt about one picture."""
+    return {number: reply(found, text) for number, text in prompt.questions.items()}

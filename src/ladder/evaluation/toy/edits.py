@@ -1,22 +1,38 @@
-"""Scores of an edit: was the instruction followed, and did the rest stay as it was?
+"""Edits of every kind: was the instruction followed, and did the rest stay as it was?
 
 The nine cells of the grid are of three kinds: those the edit changes, those it leaves occupied, and
 those it leaves empty. An edit is followed if the first are right, kept if the second are, and exact
-if all are. Where an object stands within its cell doesn't count.
+if all are. Where an object stands within its cell doesn't count. The same pictures get the grades
+of ImgEdit-Bench (`imgedit`). Every score is the unweighted mean of the kinds of edit.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 
-from ladder.config.load import Evaluation
-from ladder.evaluation.confidence import interval, mean_of_groups
-from ladder.evaluation.toy.observe import by_cell
+from PIL import Image
+
+from ladder.config.load import Evaluation, Sampling
+from ladder.evaluation.bounds import reconstructed
+from ladder.evaluation.generate import draw
+from ladder.evaluation.image_grids import Tile, save_grid
+from ladder.evaluation.outcomes import Outcome
+from ladder.evaluation.scorers import imgedit
+from ladder.evaluation.toy.imgedit import judge_text
+from ladder.evaluation.toy.observe import Observed, by_cell, looks
+from ladder.evaluation.toy.test_set import evaluation_edits
+from ladder.inference.pipeline import LadderPipeline
 from ladder.world.edits import Edit
 from ladder.world.oracle import SURE, Detections
-from ladder.world.scenes import GRID, Scene
+from ladder.world.render import render
+from ladder.world.scenes import GRID
+
+SHOWN = 3
+"""Edits of each kind in a grid."""
 
 
 @dataclass(frozen=True)
@@ -52,31 +68,83 @@ def score_edit(edit: Edit, found: Detections) -> EditScore:
     )
 
 
-def scores(
-    edits: Sequence[Edit], found: Sequence[Detections], evaluation: Evaluation
-) -> dict[str, dict]:
-    """The metrics of results of edits, one of each: over all, and by kind under "kinds".
+@dataclass(frozen=True)
+class EditsToy:
+    """The benchmark; of each edit it sees one picture."""
 
-    Over all is the unweighted mean of the kinds, of those that have a share to speak of.
-    """
-    judged: dict[str, list[EditScore]] = defaultdict(list)
-    for edit, seen in zip(edits, found, strict=True):
-        judged[edit.kind].append(score_edit(edit, seen))
-    draws = (evaluation.resamples, evaluation.seed)
-    metrics: dict[str, dict] = {"kinds": {kind: {} for kind in judged}}
-    for name in (field.name for field in fields(EditScore)):
-        values = {
-            kind: [value for score in group if (value := getattr(score, name)) is not None]
-            for kind, group in judged.items()
-        }
-        values = {kind: group for kind, group in values.items() if group}
-        if values:
-            metrics[name] = asdict(mean_of_groups(values, *draws))
-        for kind, group in values.items():
-            metrics["kinds"][kind][name] = asdict(interval(group, *draws))
-    return metrics
+    evaluation: Evaluation
+    sampling: Sampling
+    name = "edits"
 
+    @cached_property
+    def prompts(self) -> list[Edit]:
+        return evaluation_edits(self.evaluation.edits, self.evaluation.seed)
 
-def looks(scene: Scene) -> dict[int, tuple[str, str, str]]:
-    """(size, colour, shape) by cell."""
-    return {thing.cell: thing.what for thing in scene.things}
+    @property
+    def groups(self) -> list[str]:
+        """The kind of each edit; the floor stays within it."""
+        return [edit.kind for edit in self.prompts]
+
+    def observe(self, pipeline: LadderPipeline) -> list[Observed]:
+        """Draw every edit of its source and look at the picture."""
+        texts = [edit.instructions[0] for edit in self.prompts]
+        sources = [Image.fromarray(render(edit.before)) for edit in self.prompts]
+        drawn = draw(pipeline, texts, sources, 1, self.sampling, self.evaluation.seed, "edits")
+        return [Observed.of(picture) for picture in drawn[:, 0]]
+
+    def ceiling(self, pipeline: LadderPipeline) -> list[Observed]:
+        """The reconstruction of the scene that each edit should give."""
+        scenes = [edit.after for edit in self.prompts]
+        best = reconstructed(pipeline.vae, scenes, self.sampling.batch)
+        return [Observed.of(picture) for picture in best]
+
+    def score(self, seen: Sequence[Observed]) -> list[Outcome]:
+        """`EditScore` of each picture, and the grades of ImgEdit's scorer without faults and with
+        them, with the judge's text."""
+        outcomes = []
+        for number, (edit, picture) in enumerate(zip(self.prompts, seen, strict=True)):
+            place = (edit.kind, number, edit.instructions[0], 0)
+            for name, score in asdict(score_edit(edit, picture.found)).items():
+                if score is not None:
+                    outcomes.append(Outcome(f"edit.{name}", *place, score))
+            text = judge_text(edit, picture.found)
+            outcomes += [
+                Outcome("imgedit_toy", *place, imgedit.fixed(text), text),
+                Outcome("imgedit_toy.official", *place, imgedit.official(text), text),
+            ]
+        return outcomes
+
+    def save(
+        self, seen: Sequence[Observed], outcomes: Sequence[Outcome], notes: Path, grids: Path
+    ) -> None:
+        """Write edits.jsonl and imgedit.json (in ImgEdit-Bench's form) into `notes`, and edits.png
+        (source, result and target of the first edits of each kind) into `grids`."""
+        lines = [
+            {"kind": edit.kind, "instruction": edit.instructions[0],
+             "before": edit.before.to_json(), "after": edit.after.to_json(),
+             "detections": asdict(picture.found), "kept_share": None}
+            for edit, picture in zip(self.prompts, seen, strict=True)
+        ]  # fmt: skip
+        for one in outcomes:
+            benchmark, _, score = one.metric.partition(".")
+            if benchmark == "edit":
+                lines[one.number][score] = one.score
+        graded = [
+            {"name": str(one.number), "type": one.group, "judge_text": one.said}
+            for one in outcomes
+            if one.metric == "imgedit_toy"
+        ]
+        (notes / "edits.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (notes / "imgedit.json").write_text(json.dumps(graded) + "\n")
+        tiles: dict[str, list[Tile]] = {}
+        for one in outcomes:
+            if one.metric == "edit.exact":
+                edit = self.prompts[one.number]
+                tiles.setdefault(one.group, []).extend(
+                    [
+                        Tile(render(edit.before), "source"),
+                        Tile(seen[one.number].pixels, one.prompt, one.score == 1),
+                        Tile(render(edit.after), "target"),
+                    ]
+                )
+        save_grid([(kind, row[: 3 * SHOWN]) for kind, row in tiles.items()], grids / "edits.png")

@@ -8,7 +8,6 @@ bounded by these.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,13 +20,13 @@ from tqdm import tqdm
 
 from ladder.config.load import Config, Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
-from ladder.evaluation.confidence import interval, mean_of_groups
 from ladder.evaluation.generate import noise
+from ladder.evaluation.outcomes import Outcome, aggregate, table
 from ladder.evaluation.provenance import provenance
 from ladder.evaluation.scorers.geneval import judge
 from ladder.evaluation.toy import geneval
 from ladder.evaluation.toy.observe import observe
-from ladder.evaluation.toy.test_set import Asked, evaluation_edits, evaluation_questions
+from ladder.evaluation.toy.test_set import HeldOutPrompt, evaluation_edits, evaluation_questions
 from ladder.evaluation.toy.vqa import is_right
 from ladder.models.mllm.frozen import Understanding
 from ladder.models.mllm.prompts import LADDER, QUESTION, Framing
@@ -45,8 +44,6 @@ LONGEST_PROMPT = 64
 """Tokens to which the generator's prompts are padded; a task's prompt has 20 at the most, and
 Sana's own 300 would take ten times as long."""
 
-Metrics = dict[str, dict[str, dict]]
-
 
 def examine(
     config: Config,
@@ -59,11 +56,12 @@ def examine(
     understanding = Understanding.from_pretrained(
         config.foundations.mllm, getattr(torch, config.foundations.dtype)
     )
-    metrics: Metrics = {
-        "autoencoder": reconstruction(pipeline, config.evaluation),
-        **comprehension(understanding, config.evaluation),
-        "generator": drawing(pipeline, config.evaluation, config.sampling),
-    }
+    outcomes = [
+        *reconstruction(pipeline, config.evaluation),
+        *comprehension(understanding, config.evaluation),
+        *drawing(pipeline, config.evaluation, config.sampling),
+    ]
+    metrics = aggregate(table(outcomes), config.evaluation.resamples, config.evaluation.seed)
     settings = {
         "foundations": asdict(config.foundations),
         "pretraining": asdict(config.pretraining),
@@ -75,57 +73,62 @@ def examine(
     path.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def reconstruction(pipeline: SanaPipeline, evaluation: Evaluation) -> dict[str, dict]:
-    """PSNR in dB, and the share of scenes that the oracle reads back exactly."""
+def reconstruction(pipeline: SanaPipeline, evaluation: Evaluation) -> list[Outcome]:
+    """PSNR in dB, and whether the oracle reads each scene back exactly."""
     rng = np.random.default_rng([evaluation.seed, 3])
     scenes = [draw_scene(rng, int(rng.integers(MOST_OBJECTS + 1))) for _ in range(RECONSTRUCTIONS)]
-    shown = reconstructed(pipeline.vae, scenes, BATCH)
-    error = [
-        (image / 255.0 - render(s) / 255.0) ** 2 for image, s in zip(shown, scenes, strict=True)
-    ]
-    exact = [same_scene(read_scene(image), s) for image, s in zip(shown, scenes, strict=True)]
-    draws = (evaluation.resamples, evaluation.seed)
-    return {
-        "psnr": asdict(interval([-10 * np.log10(e.mean()) for e in error], *draws)),
-        "exact": asdict(interval([float(value) for value in exact], *draws)),
-    }
+    outcomes = []
+    for number, image in enumerate(reconstructed(pipeline.vae, scenes, BATCH)):
+        scene, place = scenes[number], ("scenes", number, "", 0)
+        error = (image / 255.0 - render(scene) / 255.0) ** 2
+        exact = float(same_scene(read_scene(image), scene))
+        outcomes += [
+            Outcome("autoencoder.psnr", *place, float(-10 * np.log10(error.mean()))),
+            Outcome("autoencoder.exact", *place, exact),
+        ]
+    return outcomes
 
 
-def comprehension(understanding: Understanding, evaluation: Evaluation) -> Metrics:
+def comprehension(understanding: Understanding, evaluation: Evaluation) -> list[Outcome]:
     """Right answers to questions, to edits (the whole resulting scene) and to prompts."""
     questions = evaluation_questions(evaluation.questions, evaluation.seed)
     edits = evaluation_edits(evaluation.edits, evaluation.seed)
     asked = geneval.prompts(evaluation)
-    return {
-        "questions": _share_right(
-            understanding, evaluation, QUESTION, [q.kind for q in questions],
+    return [
+        *_answers(
+            understanding, "questions", QUESTION, [q.kind for q in questions],
             [q.scene for q in questions], [q.text for q in questions],
             [q.answer for q in questions],
         ),
-        "edits": _share_right(
-            understanding, evaluation, DESCRIPTION, [edit.kind for edit in edits],
+        *_answers(
+            understanding, "edits", DESCRIPTION, [edit.kind for edit in edits],
             [edit.before for edit in edits], [edit.instructions[0] for edit in edits],
             [grid(edit.after) for edit in edits],
         ),
-        "prompts": _share_right(
-            understanding, evaluation, DESCRIPTION, [a.row["tag"] for a in asked],
+        *_answers(
+            understanding, "prompts", DESCRIPTION, [a.task for a in asked],
             [None] * len(asked), [a.text for a in asked], [a.specification for a in asked],
         ),
-    }  # fmt: skip
+    ]  # fmt: skip
 
 
-def drawing(pipeline: SanaPipeline, evaluation: Evaluation, sampling: Sampling) -> dict[str, dict]:
+def drawing(pipeline: SanaPipeline, evaluation: Evaluation, sampling: Sampling) -> list[Outcome]:
     """GenEval's tasks, drawn with the generator's own text encoder."""
-    asked = [a for a in geneval.prompts(evaluation) if a.row["tag"] in TASKS]
-    shares: dict[str, list[float]] = defaultdict(list)
-    for prompt, pictures in zip(asked, _draw(pipeline, asked, evaluation, sampling), strict=True):
-        right = [judge(prompt.row, observe(picture)).correct for picture in pictures]
-        shares[prompt.row["tag"]].append(float(np.mean(right)))
-    return _with_overall(shares, evaluation)
+    asked = [a for a in geneval.prompts(evaluation) if a.task in TASKS]
+    drawn = _draw(pipeline, asked, evaluation, sampling)
+    return [
+        Outcome("generator", prompt.task, number, prompt.text, place,
+                float(judge(prompt.row, observe(picture)).correct))
+        for number, (prompt, pictures) in enumerate(zip(asked, drawn, strict=True))
+        for place, picture in enumerate(pictures)
+    ]  # fmt: skip
 
 
 def _draw(
-    pipeline: SanaPipeline, asked: Sequence[Asked], evaluation: Evaluation, sampling: Sampling
+    pipeline: SanaPipeline,
+    asked: Sequence[HeldOutPrompt],
+    evaluation: Evaluation,
+    sampling: Sampling,
 ) -> list[np.ndarray]:
     pipeline.set_progress_bar_config(disable=True)
     side = pipeline.transformer.config.sample_size * 2 ** (
@@ -158,27 +161,23 @@ def _draw(
     return drawn
 
 
-def _share_right(
+def _answers(
     understanding: Understanding,
-    evaluation: Evaluation,
+    metric: str,
     framing: Framing,
     kinds: Sequence[str],
     scenes: Sequence[Scene | None],
     texts: Sequence[str],
     truths: Sequence[str],
-) -> dict[str, dict]:
-    right: dict[str, list[float]] = defaultdict(list)
+) -> list[Outcome]:
+    """Whether each text about a scene is answered by its truth."""
+    answers: list[str] = []
     for first in tqdm(range(0, len(texts), BATCH), desc="answers", mininterval=5):
         part = slice(first, first + BATCH)
         pictures = [Image.fromarray(render(scene)) if scene else None for scene in scenes[part]]
-        answers = understanding.ask_all(pictures, list(texts[part]), framing=framing)
-        for kind, answer, truth in zip(kinds[part], answers, truths[part], strict=True):
-            right[kind].append(float(is_right(answer, truth)))
-    return _with_overall(right, evaluation)
-
-
-def _with_overall(groups: dict[str, list[float]], evaluation: Evaluation) -> dict[str, dict]:
-    draws = (evaluation.resamples, evaluation.seed)
-    return {"overall": asdict(mean_of_groups(groups, *draws))} | {
-        name: asdict(interval(values, *draws)) for name, values in groups.items()
-    }
+        answers += understanding.ask_all(pictures, list(texts[part]), framing=framing)
+    asked = zip(kinds, texts, truths, answers, strict=True)
+    return [
+        Outcome(metric, kind, number, text, None, float(is_right(answer, truth)))
+        for number, (kind, text, truth, answer) in enumerate(asked)
+    ]

@@ -16,13 +16,9 @@ criterion down to the first, so a picture that is only copied gets a 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from ladder.config.load import Evaluation
-from ladder.evaluation.confidence import interval, mean_of_groups
 from ladder.evaluation.scorers import imgedit
-from ladder.evaluation.toy.edits import looks
-from ladder.evaluation.toy.observe import by_cell
+from ladder.evaluation.toy.observe import by_cell, looks
 from ladder.world.edits import Edit
 from ladder.world.oracle import SURE, Detections
 
@@ -61,25 +57,3 @@ def _looks(things: dict[int, tuple[str, str, str]], background: str | None) -> L
 def _share(right: Sequence[bool]) -> float:
     """Of nothing, all is right."""
     return sum(right) / len(right) if right else 1.0
-
-
-def grades(edits: Sequence[Edit], found: Sequence[Detections]) -> list[float]:
-    """The scorer's grade of each edit, from 1 to 5."""
-    return [imgedit.fixed(judge_text(edit, seen)) for edit, seen in zip(edits, found, strict=True)]
-
-
-def scores(
-    edits: Sequence[Edit], found: Sequence[Detections], evaluation: Evaluation
-) -> dict[str, dict]:
-    """The metrics of results of edits, from 1 to 5: over all (the unweighted mean of the kinds),
-    the same with the official parser, which doesn't hold criteria down, and by kind."""
-    draws = (evaluation.resamples, evaluation.seed)
-    texts = [judge_text(edit, seen) for edit, seen in zip(edits, found, strict=True)]
-    modes = {}
-    for name, parse in (("overall", imgedit.fixed), ("official", imgedit.official)):
-        modes[name] = {edit.kind: [] for edit in edits}
-        for edit, text in zip(edits, texts, strict=True):
-            modes[name][edit.kind].append(parse(text))
-    metrics = {name: asdict(mean_of_groups(kinds, *draws)) for name, kinds in modes.items()}
-    kinds = {kind: asdict(interval(x, *draws)) for kind, x in modes["overall"].items()}
-    return metrics | {"kinds": kinds}

@@ -10,17 +10,24 @@ their intervals from them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ladder.config.load import Evaluation
-from ladder.evaluation.confidence import interval, mean_of_groups
+from ladder.config.load import Evaluation, Sampling
+from ladder.evaluation.bounds import reconstructed
+from ladder.evaluation.generate import draw
+from ladder.evaluation.outcomes import Outcome
 from ladder.evaluation.scorers import tiif
 from ladder.evaluation.toy.dpg import told_in_full
+from ladder.evaluation.toy.observe import Observed
+from ladder.evaluation.vlm_judges.oracle import Oracle, reply
+from ladder.inference.pipeline import LadderPipeline
 from ladder.world import language, reasoning_prompts
 from ladder.world.language import Clause, held_out, noun
 from ladder.world.sampling import Speaker, draw_kind
@@ -39,9 +46,6 @@ ATTRIBUTES: dict[str, tuple[str, Speaker]] = {
     "differentiation+color": ("pair", reasoning_prompts.reference),
 }
 """The kind of scene and the short captions of each attribute."""
-
-Answered = Mapping[str, Sequence[str]]
-"""The answers about the two pictures of a pair, by length."""
 
 
 @dataclass(frozen=True)
@@ -97,40 +101,76 @@ def questions(row: dict) -> dict[str, str]:
     return asked
 
 
-def records(asked: Sequence[Pair], answers: Sequence[Answered]) -> list[dict[str, Any]]:
-    """What the scorer reads: a record for each pair and length."""
-    return [
-        {"attribute": pair.attribute, "length": length, "row": row,
-         "expected": [*pair.questions.values()], "answered": answered[length]}
-        for row, (pair, answered) in enumerate(zip(asked, answers, strict=True))
-        for length in tiif.LENGTHS
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class TiifToy:
+    """The benchmark; of each pair it sees a picture of the short and one of the long prompt."""
+
+    evaluation: Evaluation
+    sampling: Sampling
+    model: str
+    """The name of the run, for the notes."""
+    name = "lengths"
+
+    @cached_property
+    def prompts(self) -> list[Pair]:
+        return prompts(self.evaluation.seed)
+
+    @property
+    def groups(self) -> list[str]:
+        """The attribute of each pair; the floor stays within it."""
+        return [pair.attribute for pair in self.prompts]
+
+    def observe(self, pipeline: LadderPipeline) -> list[dict[str, Observed]]:
+        """Draw both prompts of every pair and look at the pictures, by length."""
+        seen: list[dict[str, Observed]] = [{} for _ in self.prompts]
+        seed, sources = self.evaluation.seed, [None] * len(self.prompts)
+        for length in tiif.LENGTHS:
+            texts = [pair.texts[length] for pair in self.prompts]
+            drawn = draw(pipeline, texts, sources, 1, self.sampling, seed, f"{length} prompts")
+            for pictures, picture in zip(seen, drawn[:, 0], strict=True):
+                pictures[length] = Observed.of(picture)
+        return seen
+
+    def ceiling(self, pipeline: LadderPipeline) -> list[dict[str, Observed]]:
+        """The reconstruction of the scene of each pair, for both lengths."""
+        scenes = [pair.scene for pair in self.prompts]
+        best = reconstructed(pipeline.vae, scenes, self.sampling.batch)
+        return [dict.fromkeys(tiif.LENGTHS, Observed.of(picture)) for picture in best]
+
+    def score(self, seen: Sequence[Mapping[str, Observed]]) -> list[Outcome]:
+        """The share of questions answered as expected (the scorer's overall score of that prompt
+        alone), and the share of yes among the answers."""
+        outcomes = []
+        for side, length in enumerate(tiif.LENGTHS):
+            for number, (pair, pictures) in enumerate(zip(self.prompts, seen, strict=True)):
+                record = record_of(pair, number, length, pictures[length])
+                place = (pair.group, number, pair.texts[length], 0)
+                score = tiif.fixed([record])[tiif.OVERALL][side]
+                outcomes += [
+                    Outcome(f"tiif_toy.{length}", *place, score, record),
+                    Outcome(f"tiif_toy.{length}.yes_rate", *place, tiif.yes_rate([record])),
+                ]
+        return outcomes
+
+    def save(
+        self,
+        seen: Sequence[Mapping[str, Observed]],
+        outcomes: Sequence[Outcome],
+        notes: Path,
+        grids: Path,
+    ) -> None:
+        """Write tiif.jsonl, the answers in TIIF-Bench's form, into `notes`."""
+        records = [one.said for one in outcomes if one.said]
+        line = {"judge": Oracle.name, "model": self.model, "records": records}
+        (notes / "tiif.jsonl").write_text(json.dumps(line) + "\n")
 
 
-def scores(
-    asked: Sequence[Pair], answers: Sequence[Answered], evaluation: Evaluation
-) -> dict[str, dict]:
-    """For each length the share of questions that were answered as expected, over all and by
-    group, and the share of yes among the answers."""
-    draws = (evaluation.resamples, evaluation.seed)
-    metrics = {}
-    for length in tiif.LENGTHS:
-        groups: dict[str, list[float]] = {}
-        for pair, share in zip(asked, by_prompt(asked, answers, length), strict=True):
-            groups.setdefault(pair.group, []).append(share)
-        own = [record for record in records(asked, answers) if record["length"] == length]
-        yes = [tiif.yes_rate([record]) for record in own]
-        metrics[length] = {"overall": asdict(mean_of_groups(groups, *draws))}
-        metrics[length] |= {name: asdict(interval(x, *draws)) for name, x in groups.items()}
-        metrics[length]["yes_rate"] = asdict(interval(yes, *draws))
-    return metrics
-
-
-def by_prompt(asked: Sequence[Pair], answers: Sequence[Answered], length: str) -> list[float]:
-    """The score of each prompt of a length: the scorer's own, of that prompt alone."""
-    side = tiif.LENGTHS.index(length)
-    return [
-        tiif.fixed([record])[tiif.OVERALL][side]
-        for record in records(asked, answers)
-        if record["length"] == length
-    ]
+def record_of(pair: Pair, row: int, length: str, picture: Observed) -> dict[str, Any]:
+    """What the scorer reads of one picture: the expected answers, and those of the oracle."""
+    return {
+        "attribute": pair.attribute,
+        "length": length,
+        "row": row,
+        "expected": [*pair.questions.values()],
+        "answered": [reply(picture.found, text) for text in pair.questions],
+    }

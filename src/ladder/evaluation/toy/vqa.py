@@ -6,15 +6,19 @@ letter, is a score of its own.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
-from ladder.config.load import Evaluation
-from ladder.evaluation.confidence import interval, mean_of_groups
+from ladder.config.load import Evaluation, Foundations, Sampling
+from ladder.evaluation.outcomes import Outcome
+from ladder.evaluation.toy.test_set import evaluation_questions
+from ladder.inference.pipeline import LadderPipeline
 from ladder.models.mllm.frozen import Understanding
 from ladder.world.questions import Question
 from ladder.world.render import render
@@ -43,22 +47,55 @@ def is_right(answer: str, truth: str) -> bool:
     return answer.lower().split() == truth.lower().split()
 
 
-def scores(
-    questions: Sequence[Question],
-    answers: Sequence[str],
-    original: Sequence[str],
-    evaluation: Evaluation,
-) -> dict[str, dict]:
-    """The metrics of `answers`: over all (the unweighted mean of the kinds) and by kind.
+@dataclass(frozen=True)
+class QuestionsToy:
+    """The benchmark; it puts every question to both models. It has no floor and no ceiling."""
 
-    "as_foundation" is the share of answers that are those of the `original` MLLM.
-    """
-    right: dict[str, list[float]] = defaultdict(list)
-    for question, answer in zip(questions, answers, strict=True):
-        right[question.kind].append(float(is_right(answer, question.answer)))
-    same = [float(one == other) for one, other in zip(answers, original, strict=True)]
-    draws = (evaluation.resamples, evaluation.seed)
-    return {
-        "overall": asdict(mean_of_groups(right, *draws)),
-        "as_foundation": asdict(interval(same, *draws)),
-    } | {kind: asdict(interval(values, *draws)) for kind, values in right.items()}
+    evaluation: Evaluation
+    sampling: Sampling
+    foundations: Foundations
+    name = "understanding"
+
+    @cached_property
+    def prompts(self) -> list[Question]:
+        return evaluation_questions(self.evaluation.questions, self.evaluation.seed)
+
+    @property
+    def groups(self) -> list[str]:
+        """The kind of each question."""
+        return [question.kind for question in self.prompts]
+
+    def observe(self, pipeline: LadderPipeline) -> list[tuple[str, str]]:
+        """The answers of the ladder's MLLM, and those of the original."""
+        ours, batch = pipeline.ladder.understanding, self.sampling.batch
+        own = answers(ours, self.prompts, batch, "questions")
+        original = Understanding.from_pretrained(self.foundations.mllm, ours.mllm.dtype)
+        original.to(ours.mllm.device)
+        before = answers(original, self.prompts, batch, "questions to the foundation")
+        return [*zip(own, before, strict=True)]
+
+    def ceiling(self, pipeline: LadderPipeline) -> None:
+        """There is none: the frozen MLLM is what it was."""
+
+    def score(self, seen: Sequence[tuple[str, str]]) -> list[Outcome]:
+        """Whether each answer is right, and whether it is that of the original."""
+        outcomes = []
+        for number, (question, (own, before)) in enumerate(zip(self.prompts, seen, strict=True)):
+            place = (question.kind, number, question.text, None)
+            right, same = is_right(own, question.answer), own == before
+            outcomes += [
+                Outcome("understanding", *place, float(right)),
+                Outcome("understanding.as_foundation", *place, float(same)),
+            ]
+        return outcomes
+
+    def save(
+        self, seen: Sequence[tuple[str, str]], outcomes: Sequence[Outcome], notes: Path, grids: Path
+    ) -> None:
+        """Write answers.jsonl into `notes`."""
+        lines = (
+            {"kind": question.kind, "question": question.text, "truth": question.answer,
+             "answer": own, "foundation": before}
+            for question, (own, before) in zip(self.prompts, seen, strict=True)
+        )  # fmt: skip
+        (notes / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

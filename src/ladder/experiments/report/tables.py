@@ -10,7 +10,7 @@ import pandas as pd
 from ladder.experiments.statistics import Difference, arm_mean, paired, verdicts
 from ladder.experiments.study import Cell, Study, runs_of
 
-METRICS = ("geneval_toy", "thought", "edit.followed", "edit.kept", "edit.exact")
+METRICS = ("geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact")
 """Those that depend on the arm: understanding is the frozen MLLM's."""
 PUBLISHED = {
     "GenEval, points": ("87", "geneval_toy", 100),

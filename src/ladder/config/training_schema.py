@@ -5,69 +5,76 @@ As in `ladder.config.schema`, the classes only hold and check values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from ladder.config.checks import above, at_least, shares, within
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ladder.config.types import (
+    RULES,
+    Count,
+    Decay,
+    Natural,
+    NotNegative,
+    Positive,
+    Several,
+    Share,
+    Shares,
+)
 
 Fault = Literal["spike", "nan", "noise", "garbage"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class Stage:
     """One training."""
 
-    steps: int
+    steps: Natural
     """Optimizer steps; 0 skips the stage."""
-    batch: int
+    batch: Count
     """Samples a step and device, over all its micro-batches."""
-    accumulate: int
+    accumulate: Count
     """Micro-batches a step; divides `batch`."""
-    mixture: dict[str, float]
+    mixture: Shares
     """Share of each data set in a batch; they add up to 1."""
     template_captions: bool
     """Whether captions in the words of GenEval's prompts, or of its toy's, are drawn; if not, then
     only for samples that have no other."""
-    noise_samples: int
+    noise_samples: Count
     """Noises and times drawn for each prompt of a batch; the MLLM reads it only once."""
-    lr: float
+    lr: Positive
     """Peak learning rate of AdamW."""
-    generator_lr_scale: float
+    generator_lr_scale: Share
     """Learning rate of the generator's pretrained blocks, as a share of `lr`; 0..1."""
-    query_lr_scale: float
+    query_lr_scale: Share
     """Learning rate of the queries, as a share of `lr`; 0..1."""
-    final_lr: float
+    final_lr: NotNegative
     """Learning rate at the end of the cosine."""
-    warmup: int
+    warmup: Natural
     """Steps of linear warm-up, fewer than `steps`."""
-    weight_decay: float
+    weight_decay: NotNegative
     """Of AdamW."""
-    clip: float
+    clip: Positive
     """The gradient's norm is clipped to this."""
-    ema: float
+    ema: Decay
     """Decay of the averaged weights used for sampling; 0 to below 1."""
-    sample_every: int
+    sample_every: Count
     """Steps between grids of fixed prompts."""
-    checkpoint_every: int
+    checkpoint_every: Count
     """Steps between checkpoints."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true"]
     """Lightning's name of the precision of training."""
 
     def __post_init__(self) -> None:
-        at_least(self, 0, "steps", "warmup", "final_lr", "weight_decay")
-        at_least(self, 1, "batch", "accumulate", "sample_every", "checkpoint_every")
-        above(self, 0, "lr", "clip")
-        within(self, 0, 0.999999, "ema")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide batch {self.batch}, got {self.accumulate}")
         if self.final_lr > self.lr:
             raise ValueError(f"final_lr must be at most lr {self.lr}, got {self.final_lr}")
         if 0 < self.steps <= self.warmup:
             raise ValueError(f"warmup must be fewer than steps {self.steps}, got {self.warmup}")
-        shares(self, "mixture")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class Stages:
     """Three trainings, one after the other."""
 
@@ -79,96 +86,75 @@ class Stages:
     """Both, on the small curated sets."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class ConnectorWarmup:
     """Before the first stage: connectors learn the states of the generator's own text encoder."""
 
-    groups: tuple[int, ...] | None
+    groups: Several[Count] | None
     """How many of the queries' words behind one another belong together and are read as one text;
     null: each is read by itself."""
-    prompts: int
+    prompts: Count
     """Read by the MLLM; each takes 2 bytes times rungs, queries and its width of memory."""
-    steps: int
+    steps: Natural
     """Optimizer steps; 0: none, as in the paper."""
-    batch: int
+    batch: Count
     """Prompts a step."""
-    muon_lr: float
+    muon_lr: Positive
     """Learning rate of Muon, on matrices, at the beginning; it falls to 0."""
-    lr: float
+    lr: Positive
     """That of AdamW, on the rest."""
-    mixture: dict[str, float]
+    mixture: Shares
     """Share of each data set among the prompts."""
 
-    def __post_init__(self) -> None:
-        at_least(self, 0, "steps")
-        at_least(self, 1, "batch", "prompts")
-        if self.groups is not None and min(self.groups, default=0) < 1:
-            raise ValueError(f"groups must be numbers of words from 1 on, got {[*self.groups]}")
-        above(self, 0, "muon_lr", "lr")
-        shares(self, "mixture")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class ConditionDropout:
     """How often conditions are dropped, for guidance; one uniform draw a sample. Probabilities."""
 
-    t2i_text: float
+    t2i_text: Share
     """Text to image: the text is dropped."""
-    edit_text: float
+    edit_text: Share
     """Editing: the text is dropped."""
-    edit_both: float
+    edit_both: Share
     """Editing: the text and the source image are dropped."""
-    edit_image: float
+    edit_image: Share
     """Editing: the source image is dropped (a black one of the same size)."""
 
     def __post_init__(self) -> None:
-        within(self, 0, 1, "t2i_text", "edit_text", "edit_both", "edit_image")
         dropped = self.edit_text + self.edit_both + self.edit_image
         if dropped > 1:
             raise ValueError(f"edit_text + edit_both + edit_image must be at most 1, got {dropped}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class Faults:
     """Faults put into training on purpose, to compare what monitors make of them."""
 
-    rate: float
+    rate: Share
     """Share of steps that are spoilt; 0 is a training as it should be."""
-    kinds: tuple[Fault, ...]
+    kinds: Annotated[Several[Fault], Field(min_length=1)]
     """Those to draw from: see ladder/training/faults.py."""
-    seed: int
+    seed: Natural
     """Chooses the steps and the kinds."""
 
-    def __post_init__(self) -> None:
-        within(self, 0, 1, "rate")
-        at_least(self, 0, "seed")
-        if not self.kinds:
-            raise ValueError("kinds must name at least one kind of fault, got none")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=RULES)
 class Monitor:
     """Checks every step before it is taken."""
 
     rule: Literal["off", "published", "ema", "robust"]
     """See ladder/training/monitor_rules.py."""
-    threshold: float
+    threshold: Positive
     """published, ema: ratio to the average; robust: deviations (MAD) of the log norm."""
-    decay: float
+    decay: Decay
     """Of the averages of published and ema."""
-    window: int
+    window: Count
     """Accepted norms that robust remembers."""
-    warmup: int
+    warmup: Natural
     """Steps that are never checked; non-finite ones are skipped all the same."""
-    patience: int
+    patience: Count
     """Skips in a row before going back to the last good checkpoint."""
-    rollbacks: int
+    rollbacks: Natural
     """Times to go back before stopping with an error."""
     faults: Faults
     """Faults to be monitored, injected on purpose."""
-
-    def __post_init__(self) -> None:
-        above(self, 0, "threshold")
-        within(self, 0, 0.999999, "decay")
-        at_least(self, 1, "window", "patience")
-        at_least(self, 0, "warmup", "rollbacks")
