@@ -86,5 +86,5 @@ chaos: setup  ## kill the stages of a tiny main job 200 times (KILLS), fill its 
 
 docs: setup docs/requirements.lock  ## the site: tutorials, guides, reference, explanation, in site/
 	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site
-	@echo "the site: site/index.html"
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site/html
+	@echo "the site: site/html/index.html"

@@ -1,4 +1,4 @@
-"""How the site is built: `make docs`, from docs/ into site/, without a network.
+"""How the site is built: `make docs`, from docs/ into site/html, without a network.
 
 Guides and explanations are Markdown (MyST). Tutorials are the executed notebooks of
 experiments/report/notebooks, rendered as they are. The reference of the modules comes from their

@@ -204,13 +204,21 @@ def test_what_the_site_needs_is_locked():
 def test_the_site_builds_without_a_warning(tmp_path: Path):
     """It holds a page for every module, and asks no other server for anything."""
     pytest.importorskip("sphinx", reason="`make docs` installs it")
-    build = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "docs", tmp_path]
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--quiet",
+        "--fail-on-warning",
+        "docs",
+        tmp_path / "html",
+    ]
     ended = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-3000:]
     source = ROOT / "src"
     files = [path.relative_to(source).with_suffix("") for path in source.rglob("*.py")]
     modules = {path.parent if path.name == "__init__" else path for path in files}
-    pages = {path.stem for path in (tmp_path / "reference/modules").glob("ladder*.html")}
+    pages = {path.stem for path in (tmp_path / "html/reference/modules").glob("ladder*.html")}
     assert pages == {".".join(module.parts) for module in modules}
     asked = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?:[^\"]+)\"")
     for page in tmp_path.rglob("*.html"):
