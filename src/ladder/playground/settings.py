@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 from urllib.parse import urlencode
 
-from ladder.config import checks
-
 Task = Literal["generate", "edit"]
 MAXIMUM_SEED = 2**32 - 1
 MAXIMUM_STEPS = 100
@@ -38,10 +36,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_text("prompt", self.prompt)
-        checks.within(self, 0, MAXIMUM_SEED, "seed")
-        checks.within(self, 1, MAXIMUM_STEPS, "steps")
-        checks.within(self, 0, MAXIMUM_GUIDANCE, "guidance", "image_guidance")
-        checks.within(self, 1, MAXIMUM_PICTURES, "pictures")
+        check_range("seed", self.seed, 0, MAXIMUM_SEED)
+        check_range("steps", self.steps, 1, MAXIMUM_STEPS)
+        check_range("guidance", self.guidance, 0, MAXIMUM_GUIDANCE)
+        check_range("image_guidance", self.image_guidance, 0, MAXIMUM_GUIDANCE)
+        check_range("pictures", self.pictures, 1, MAXIMUM_PICTURES)
         for weight in self.rungs:
             if not 0 <= weight <= MAXIMUM_WEIGHT:
                 raise ValueError(f"the weight of a rung is 0 to {MAXIMUM_WEIGHT}, got {weight}")
@@ -50,6 +49,12 @@ class Settings:
     def plain(self) -> bool:
         """Whether every rung is left as it is."""
         return all(weight == 1 for weight in self.rungs)
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises ValueError for a value that is not `low` to `high`, both included."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, got {value}")
 
 
 def check_text(name: str, text: str) -> None:
