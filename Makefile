@@ -34,15 +34,12 @@ repro: setup  ## from raw shards to an evaluated ladder, beside the committed on
 	@echo "scores: experiments/results/ladder-0.json   pictures: experiments/pictures/ladder-0/"
 	$(BIN)/ladder reproduced
 
-# DVC runs one stage after the other, so it is called for each cell; what all share is there before.
-ablations: setup  ## every arm with every seed (experiments/params.yaml), JOBS at once, and the report
-	$(BIN)/ladder power --profile ablation
+# A run that fails is a row of the report, and keeps nothing else from running.
+ablations: setup  ## what is missing of the studies (experiments/studies), JOBS runs at once, and the report
+	$(BIN)/ladder study power layers
 	$(BIN)/dvc repro encode
-	@mkdir -p runs/cells
-	$(BIN)/dvc stage list --names-only experiments/dvc.yaml | sed -n 's/:train/ /p' | \
-	  xargs -P $(JOBS) -L 1 sh -c 'cell=train$$2 log=runs/cells/train$$2.log; \
-	    $(BIN)/dvc --wait-for-lock repro --single-item $$1:train$$2 $$1:evaluate$$2 > $$log 2>&1 \
-	    && echo "$$cell: done" || echo "$$cell: failed, see $$log"' -
+	-JOBS=$(JOBS) $(BIN)/dvc repro --keep-going --single-item experiments/dvc.yaml:layers \
+	  experiments/dvc.yaml:monitors
 	$(BIN)/dvc repro --single-item experiments/dvc.yaml:report
 
 notebooks: setup  ## run the notebooks that aren't up to date, into experiments/report/notebooks

@@ -1,93 +1,79 @@
-"""The DVC pipeline of the ablations knows all that its stages read, as the main one does."""
+"""The DVC pipeline of the ablations: a stage a study, the report, and every notebook."""
 
 from __future__ import annotations
 
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from tests.test_pipeline_files import HARMLESS, ROOT, closure, files, outputs, sections_read
+from tests.test_pipeline_files import ROOT, outputs
+from tests.test_pipeline_files import STAGES as MAIN
 
-from ladder.config.load import ARM_SECTIONS, load
-from ladder.experiments.study import Study
+from ladder.config.load import load
+from ladder.experiments.grid import grid_of, runs_of
+from ladder.experiments.notebook import require_parameters
+from ladder.experiments.results import RESULTS
+from ladder.experiments.study import STUDIES, Study
 
 STAGES = YAML(typ="safe").load((ROOT / "experiments/dvc.yaml").read_text())["stages"]
-NOTEBOOKS = STAGES.pop("notebooks")
-RESULTS = STAGES.pop("results")  # the notebook that reads the report
-CELLS = [name for name in STAGES if name != "report"]
-STUDY = Study.read(ROOT / "experiments/params.yaml")
+NOTEBOOKS = STAGES["notebooks"]
+NAMES = [file.stem for file in sorted((ROOT / STUDIES).glob("*.yaml"))]
+MOST_LINES = 2000
 
 
-def entry(name: str) -> str:
-    words = STAGES[name]["cmd"].split()
-    parts = {"train": "ladder.experiments.train_cell", "evaluate": "ladder.experiments.scoring"}
-    return "ladder.experiments.report.page" if words[1] == "report" else parts[words[2]]
-
-
-def test_dvc_accepts_it_and_has_a_stage_for_each_cell():
-    dvc = [sys.executable.replace("python", "dvc"), "stage", "list", "--name-only"]
+def test_dvc_accepts_it():
+    dvc = [Path(sys.executable).with_name("dvc"), "stage", "list", "--name-only"]
     listed = subprocess.run(
-        [dvc[0].rpartition("/")[0] + "/dvc", *dvc[1:], "experiments/dvc.yaml"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [*dvc, "experiments/dvc.yaml"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert listed.returncode == 0, listed.stderr
     names = [line.partition(":")[2] for line in listed.stdout.split()]
-    others = ["report", "results", *NOTEBOOKS["foreach"]]
-    full = len(STUDY.full_length) * len(STUDY.full_length_seeds)
-    assert len(names) == 2 * (len(STUDY.cells()) + full) + len(others)
-    assert "train@ladder-1" in names
-    assert "evaluate_monitor@faults_off-1" in names
-    assert "train_full@ladder-1" in names
+    assert names == [*NAMES, "report", *(f"notebooks@{n}" for n in NOTEBOOKS["foreach"]), "results"]
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_exactly_the_modules_it_may_load(name: str):
-    named = {path for path in STAGES[name]["deps"] if path.endswith(".py")}
-    assert named == files(closure(entry(name)))
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_depends_on_all_that_the_keys_of_its_runs_do(name: str):
+    """Only if a stage is out of date does the runner look which of the runs are."""
+    stage, study = STAGES[name], Study.read(name, root=ROOT)
+    assert stage["cmd"].endswith(f"ladder study run {name}")
+    for path in (f"{STUDIES}/{name}.yaml", study.notebook, "experiments/arms",
+                 "experiments/profiles", "data/encoded", "models/mllm"):  # fmt: skip
+        assert path in stage["deps"]
+    made = {path for one in MAIN.values() for path in outputs(one)}
+    assert {path for path in made if path.startswith("models/sana/")} <= {*stage["deps"]}
+    assert {"code.json": [f"notebooks.{Path(study.notebook).stem}"]} in stage["params"]
+    assert {"params.yaml": None} in stage["params"]
+    results = str(RESULTS / name)
+    assert stage["outs"] == [{results: {"cache": False, "persist": True}}]
+    assert results in STAGES["report"]["deps"]
 
 
 def test_every_notebook_is_executed():
     executed = [f"notebooks/{name}.ipynb" for name in NOTEBOOKS["foreach"]]
-    executed.append(RESULTS["cmd"].split()[-1])
-    found = sorted(path.relative_to(ROOT) for path in (ROOT / "notebooks").iterdir())
-    assert executed == [str(path) for path in found]
+    executed.append(STAGES["results"]["cmd"].split()[-1])
+    found = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert executed == [str(path.relative_to(ROOT)) for path in found]
+    for name, parameters in NOTEBOOKS["foreach"].items():
+        words = [word for word in parameters.split() if word != "-p"]
+        (planned,) = runs_of(grid_of(words))
+        require_parameters(ROOT / f"notebooks/{name}.ipynb", planned.parameters)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_a_cell_names_the_parameters_its_arm_and_its_profile(name: str):
-    named = set(STAGES[name]["params"])
-    read = sections_read(entry(name)) - {"seed", "arm", "threads"}
-    assert read - HARMLESS["finetune"] <= named | ({"sampling"} if "train" in name else set())
-    profile = "full" if name.endswith("_full") else "ablation"
-    assert f"--profile {profile} " in STAGES[name]["cmd"]
-    for path in ("experiments/arms/${item.arm}.yaml", f"experiments/profiles/{profile}.yaml"):
-        assert path in STAGES[name]["deps"]
-
-
-def test_a_cell_at_full_length_differs_from_the_main_job_in_what_it_is_asked_only():
+def test_a_run_at_full_length_differs_from_the_main_job_in_what_it_is_asked_only():
     full, main, short = (load(profile, root=ROOT) for profile in ("full", None, "ablation"))
     assert full.evaluation == short.evaluation
     assert dataclasses.replace(full, evaluation=main.evaluation, threads=main.threads) == main
 
 
-def test_what_cells_leave_is_in_git_but_for_their_ladders():
-    for name in STAGES:
-        entries = [*STAGES[name].get("outs", ()), *STAGES[name].get("metrics", ())]
-        for out in entries:
-            kept = isinstance(out, dict) and out[next(iter(out))]["cache"] is False
-            assert kept != str(out).startswith("runs/"), out
-    assert outputs(STAGES["report"])
+def test_what_studies_leave_is_in_git():
+    for name in (*NAMES, "report", "results"):
+        for out in STAGES[name]["outs"]:
+            assert out[next(iter(out))]["cache"] is False
 
 
-@pytest.mark.parametrize("arm", [*STUDY.arms, *STUDY.monitors])
-def test_every_arm_of_the_study_loads_under_the_profile(arm: str):
-    config, control = load("ablation", arm, root=ROOT), load("ablation", STUDY.control, root=ROOT)
-    changed = {
-        name
-        for name in config.as_dict()
-        if name != "arm" and config.as_dict()[name] != control.as_dict()[name]
-    }
-    assert changed <= set(ARM_SECTIONS)
-    assert changed or arm == STUDY.control
+def test_the_lock_is_short():
+    path = ROOT / "experiments/dvc.lock"
+    assert not path.exists() or len(path.read_text().splitlines()) < MOST_LINES

@@ -156,7 +156,7 @@ def test_dvc_runs_an_experiment_and_shows_how_it_differs(tmp_path: Path):
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     (clone / "params.yaml").write_text(json.dumps(load("smoke", root=ROOT).as_dict()))
     for name in ("dvc.yaml", "dvc.lock"):
-        (clone / "experiments" / name).unlink()
+        (clone / "experiments" / name).unlink(missing_ok=True)
     commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-am", "Smoke"]
     subprocess.run(["git", *commit], cwd=clone, check=True)
 

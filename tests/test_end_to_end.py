@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
 from ladder.config.load import load
+from ladder.experiments.results import read_rows, read_table
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -50,7 +50,7 @@ def ladder(place: Path, *words: str) -> str:
 @pytest.mark.slow
 def test_every_stage_runs_and_leaves_what_it_should(place: Path):
     for name, stage in STAGES.items():
-        if name.startswith("foundations_"):
+        if name == "code" or name.startswith("foundations_"):
             continue
         ladder(place, *stage["cmd"].split()[1:], "--profile", "smoke")
         for entry in (*stage.get("outs", ()), *stage.get("metrics", ())):
@@ -72,41 +72,67 @@ def test_every_stage_runs_and_leaves_what_it_should(place: Path):
     assert Image.open(place / "drawn.png").getextrema() != ((0, 0),) * 3
 
 
-@pytest.mark.slow
-def test_a_cell_of_the_ablations_is_trained_evaluated_and_reported(place: Path):
-    profiles = place / "experiments/profiles"
-    shutil.copy(profiles / "smoke.yaml", profiles / "ablation.yaml")
-    words = ["--profile", "ablation", "--arm", "last", "seed=3", "stages.ti2i.steps=0"]
-    for part in ("train", "evaluate"):
-        ladder(place, "cell", part, *words)
-    results = place / "experiments/results/ablation"
-    assert {path.name for path in results.iterdir()} == {
-        f"last-3{ending}"
-        for ending in (".json", ".outcomes.parquet", ".steps.csv", ".cost.json", ".png")
-    }
-    steps = pd.read_csv(results / "last-3.steps.csv")
-    assert steps["stage"].tolist() == ["t2i"] * 12 + ["finetune"] * 6
-    assert np.isfinite(steps[["loss", "norm"]]).all(axis=None)
-    spent = json.loads((results / "last-3.cost.json").read_text())
-    assert spent["rungs"] == [{"norm": 1.0}] * 6
-    assert spent["parameters"]["queries"] == 38 * 128
-    assert {path.name for path in (place / "runs/ablation/last-3").iterdir()} == {
-        "finetune", "evaluation",
-    }  # fmt: skip
+STUDY = """
+notebook: notebooks/ablation_layers.ipynb
+parameters: {profile: smoke}
+analysis: scores
+control: last
+outcomes: [geneval_toy, edit.exact]
+arms: [last, broken]
+seeds: [3]
+"""
 
-    failing = ["cell", "train", *words[:2], "seed=4", "model.scheme=list", "model.layers=[99]"]
-    command = [sys.executable, "-m", "ladder.cli.main", *failing]
-    ended = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+
+@pytest.mark.slow
+def test_a_study_is_run_collected_and_reported(tmp_path: Path):
+    """One run is trained, scored and collected; one fails; both are rows; nothing runs twice."""
+    configured(tmp_path)
+    for name in ("models", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "experiments/arms/broken.yaml").write_text(
+        "model: {scheme: list, layers: [99, 99, 99, 99, 99, 99]}"
+    )
+    studies = tmp_path / "experiments/studies"
+    studies.mkdir()
+    (studies / "layers.yaml").write_text(f"{STUDY}presets: {{full: {{}}}}\n")
+    faulty = STUDY.replace("last, broken", "faults_off").replace("last", "faults_off")
+    (studies / "monitors.yaml").write_text(faulty)
+    command = [sys.executable, "-m", "ladder.cli.main", "study", "run", "layers"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "a layer is 0 .. 12" in ended.stderr
-    study = {"control": "last", "arms": ["last", "ladder"], "seeds": [3, 4]}
-    study |= {"monitors": [], "monitor_seeds": [], "full_length": [], "full_length_seeds": []}
-    (place / "experiments/params.yaml").write_text(json.dumps(study))
-    assert ladder(place, "report") == "experiments/report/report.html\n"
-    page = (place / "experiments/report/report.html").read_text()
-    assert "a layer is 0 .. 12" in page
-    assert "1 of these 4 cells have scores" in page
-    assert "<td>ladder</td><td>3</td><td>no results: not run, or killed</td>" in page
+    assert "1 of 2 runs failed" in ended.stderr, ended.stderr[-3000:]
+
+    results = tmp_path / "experiments/results/layers"
+    assert {path.name for path in results.iterdir()} == {
+        "runs.jsonl", "outcomes.parquet", "steps.parquet", "scores.parquet", "ceilings.json",
+        "pictures",
+    }  # fmt: skip
+    failed, finished = read_rows(results)
+    assert (failed["arm"], failed["status"]) == ("broken", "failed")
+    assert "a layer is 0 .. 12" in failed["error"]
+    assert (finished["arm"], finished["status"]) == ("last", "finished")
+    assert finished["config"]["model"] == load("smoke", "last", root=ROOT).as_dict()["model"]
+    assert {*finished["provenance"]} == {"git", "dirty", "data", "versions"}
+    assert finished["cost"]["rungs"] == [{"norm": 1.0}] * 6
+    assert finished["cost"]["parameters"]["queries"] == 38 * 128
+    steps = read_table(results, "steps")
+    assert steps["stage"].tolist() == ["t2i"] * 12 + ["ti2i"] * 6 + ["finetune"] * 6
+    assert np.isfinite(steps[["loss", "norm"]]).all(axis=None)
+    scored = read_table(results, "outcomes").groupby("metric")["score"].mean()
+    assert finished["values"]["heldout_loss"] == pytest.approx(scored["heldout_loss"], abs=1e-5)
+    assert finished["values"]["geneval_toy"] == pytest.approx(scored["geneval_toy"], abs=1e-5)
+
+    said = ladder(tmp_path, "study", "status", "layers")
+    assert "a layer is 0 .. 12" in said
+    before = (results / "runs.jsonl").read_bytes()
+    (studies / "layers.yaml").write_text(
+        f"{STUDY}presets: {{full: {{}}}}\n".replace(", broken", "")
+    )
+    ladder(tmp_path, "study", "run", "layers")
+    assert (results / "runs.jsonl").read_bytes() == before
+    assert ladder(tmp_path, "study", "report") == "experiments/report/report.html\n"
+    page = (tmp_path / "experiments/report/report.html").read_text()
+    assert "1 of these 2 runs have scores" in page
 
 
 def intervals(metrics: dict, path: str = "") -> list[tuple[str, dict]]:

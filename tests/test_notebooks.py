@@ -9,16 +9,19 @@ import nbformat
 import papermill
 import pytest
 
+from ladder.experiments.notebook import FOLDER, defaults_of
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_CELLS = 20
+SHORT = ["stages.t2i.steps=6", "connector_warmup.steps=20"]
 TINY = {
     "01_foundations": {"pictures": 40},
     "03_stages": {"steps": 8},
     "04_monitor": {"steps": 8, "rate": 0.3},
     "05_evaluation": {"prompts": 2, "images": 1},
-    "ablation_layers": {"steps": 6},
-    "ablation_monitor": {"steps": 6},
+    "ablation_layers": {"profile": "small", "settings": SHORT, "pictures": False},
+    "ablation_monitor": {"profile": "small", "settings": SHORT, "pictures": False},
 }
 """Parameters with which a notebook takes seconds."""
 
@@ -64,7 +67,10 @@ def test_it_ends_in_something_that_can_fail_or_be_seen(cells: list[nbformat.Note
 
 @pytest.mark.slow
 def test_it_runs(path: Path, tmp_path: Path):
+    given = TINY.get(path.stem, {})
+    if FOLDER in defaults_of(path):
+        given = given | {FOLDER: str(tmp_path)}
     papermill.execute_notebook(
-        str(path), str(tmp_path / path.name), TINY.get(path.stem, {}), kernel_name="python3",
+        str(path), str(tmp_path / path.name), given, kernel_name="python3",
         progress_bar=False, cwd=str(ROOT),
     )  # fmt: skip

@@ -36,16 +36,16 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_a_row_for_every_metric_with_its_verdict(results: Path):
-    title, _, *rows = compare("x", "y", [0, 1, 2], results).splitlines()
+    title, _, *rows = compare("x", "y", [0, 1, 2], folder=results).splitlines()
     assert title.startswith("| x - y, 3 seeds |")
     assert [row.split(" | ")[0].strip("| ") for row in rows] == [*METRICS]
     verdicts = [row.rstrip(" |").rsplit("| ", 1)[1] for row in rows]
     assert verdicts == ["better"] + ["not distinguishable"] * (len(METRICS) - 1)
-    back = compare("y", "x", [0, 1, 2], results).splitlines()[2]
+    back = compare("y", "x", [0, 1, 2], folder=results).splitlines()[2]
     assert back.endswith("| worse |")
     assert float(back.split("|")[2].split("[")[0]) == pytest.approx(-30, abs=5)
 
 
 def test_a_run_that_was_not_evaluated_is_named(results: Path):
     with pytest.raises(FileNotFoundError, match=r"x-3\.json"):
-        compare("x", "y", [0, 3], results)
+        compare("x", "y", [0, 3], folder=results)

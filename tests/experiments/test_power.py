@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from ladder.experiments.power import power
 from ladder.experiments.study import Study
 
-STUDY = Study("last", ("ladder", "last", "mean"), (1, 2, 3, 4, 5), (), (), (), ())
+STUDY = Study(
+    notebook="x.ipynb",
+    analysis="scores",
+    control="last",
+    arms=["ladder", "last", "mean"],
+    seeds=[1, 2, 3, 4, 5],
+    outcomes=["geneval_toy", "reasoning", "edit.exact"],
+)
 
 
 def test_more_prompts_and_more_seeds_find_smaller_differences(config):
@@ -17,12 +22,12 @@ def test_more_prompts_and_more_seeds_find_smaller_differences(config):
     assert rows.loc["geneval_toy", "prompts"] == 6 * config.evaluation.prompts
     assert rows.loc["edit.exact", "prompts"] == 7 * config.evaluation.edits
     assert rows.loc["geneval_toy", "detectable"] < rows.loc["reasoning", "detectable"]
-    fewer = power(dataclasses.replace(STUDY, seeds=(1, 2)), config).set_index("metric")
+    fewer = power(STUDY.model_copy(update={"seeds": [1, 2]}), config).set_index("metric")
     assert (fewer["detectable"] > rows["detectable"]).all()
-    more = dataclasses.replace(STUDY, arms=(*"abcdefgh", "last"))
+    more = STUDY.model_copy(update={"arms": [*"abcdefgh", "last"]})
     assert (power(more, config).set_index("metric")["detectable"] > rows["detectable"]).all()
 
 
 def test_one_seed_finds_nothing(config):
     with pytest.raises(ValueError, match="2 seeds"):
-        power(dataclasses.replace(STUDY, seeds=(1,)), config)
+        power(STUDY.model_copy(update={"seeds": [1]}), config)

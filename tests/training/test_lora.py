@@ -11,7 +11,7 @@ from peft import PeftModel
 from PIL import Image
 from tests.training.running import equal, losses, outage, train, weights
 
-from ladder.experiments.train_cell import size_of
+from ladder.experiments.one_run import size_of
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.generator.rung_attention import load_part
 from ladder.models.ladder import Ladder

@@ -21,62 +21,105 @@ from ladder.cli.options import (
 
 app = typer.Typer()
 
+study = typer.Typer(help="Run a study: a notebook with every arm and every seed.")
+app.add_typer(study, name="study", rich_help_panel=EXPERIMENTS)
+
 Notebook = Annotated[Path, typer.Argument(metavar="NOTEBOOK")]
+Name = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A file of experiments/studies, such as layers.")
+]
+Preset = Annotated[str, typer.Option(help="A preset in the file of the study, such as small.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        metavar="NAME=VALUES",
+        help="Such as arm=last,mean or seed=0..4; again for another parameter.",
+    ),
+]
+Jobs = Annotated[int, typer.Option(min=1, envvar="JOBS", help="Runs at a time.")]
 
 
-@app.command(rich_help_panel=EXPERIMENTS)
-def cell(
-    part: Literal["train", "evaluate"],
-    settings: Settings = None,
-    profile: Profile = None,
-    arm: Arm = None,
+@study.command()
+def run(
+    name: Name,
+    preset: Preset = "main",
+    jobs: Jobs = 1,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run what has results of earlier code, too.")
+    ] = False,
 ) -> None:
-    """Train or evaluate one arm with one seed, as a cell of the study that a profile describes."""
-    if profile is None:
-        raise ValueError("a cell needs --profile: ablation, or full for the main job's length")
-    config = configuration(profile, arm, settings)
-    if part == "train":
-        from ladder.experiments.train_cell import train_cell
-
-        train_cell(config, profile)
-    else:
-        from ladder.experiments.scoring import evaluate_cell
-
-        evaluate_cell(config, profile)
-
-
-@app.command(rich_help_panel=EXPERIMENTS)
-def power(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
-    """Say which differences the ablations could find, before they are run."""
-    config = configuration(profile, arm, settings)
-    from ladder.experiments import power
-    from ladder.experiments.study import Study
-
-    study = Study.read()
-    print(
-        f"The smallest true differences to {study.control}, in points of 100, that would be found "
-        f"in 80% of\nsuch studies, corrected for {len(study.arms) - 1} comparisons (Holm):"
-    )
-    print(power.power(study, config).to_string(index=False, float_format="%.1f"))
-
-
-@app.command(rich_help_panel=EXPERIMENTS)
-def report() -> None:
-    """Write tables, figures and one HTML page of the ablations into experiments/report."""
-    from ladder.experiments.report import page
+    """Run what is missing of a study, and collect the results in experiments/results."""
+    from ladder.experiments.run_study import run_study, summary
     from ladder.experiments.study import Study
 
     enter_repository()
-    print(page.report(Study.read()))
+    found = run_study(Study.read(name, preset), jobs, again)
+    print(summary(found).to_string())
+    failed = sum(one.status == "failed" for one in found)
+    if failed:
+        raise ValueError(
+            f"{failed} of {len(found)} runs failed; their logs are in runs/studies/{name}"
+        )
+
+
+@study.command()
+def status(name: Name, preset: Preset = "main") -> None:
+    """Say which runs of a study are finished, out of date, failed or missing."""
+    from ladder.experiments.run_study import states, summary
+    from ladder.experiments.study import Study
+
+    enter_repository()
+    print(summary(states(Study.read(name, preset))).to_string())
+
+
+@study.command()
+def report() -> None:
+    """Write tables, figures and one HTML page of all studies into experiments/report."""
+    from ladder.experiments.report import page
+
+    enter_repository()
+    print(page.report(page.Reported.read()))
+
+
+@study.command()
+def power(name: Name = "layers", preset: Preset = "main") -> None:
+    """Say which differences a study could find, before it is run."""
+    from ladder.config.load import load
+    from ladder.experiments import power
+    from ladder.experiments.study import Study
+
+    enter_repository()
+    read = Study.read(name, preset)
+    config = load(read.parameters.get("profile"))
+    print(
+        f"The smallest true differences to {read.control}, in points of 100, that would be found "
+        f"in 80% of\nsuch studies, corrected for {len(read.arms) - 1} comparisons (Holm):"
+    )
+    print(power.power(read, config).to_string(index=False, float_format="%.1f"))
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
-def execute(notebook: Notebook) -> None:
-    """Run a notebook as it is, into experiments/report/notebooks."""
-    from ladder.experiments.notebook_run import run
+def code() -> None:
+    """Note what the code of every stage means, in code.json; comments change nothing in it."""
+    from ladder.experiments.meaning import write_meanings
 
+    enter_repository()
+    write_meanings()
+
+
+@app.command(rich_help_panel=EXPERIMENTS)
+def execute(notebook: Notebook, parameters: Parameters = None) -> None:
+    """Run a notebook once, into experiments/report/notebooks."""
+    from ladder.experiments import grid
+    from ladder.experiments.notebook import require_parameters, run
+
+    notebook = notebook.absolute()
+    enter_repository()
+    (planned,) = grid.runs_of(grid.grid_of(parameters or []))
+    require_parameters(notebook, planned.parameters)
     path = Path("experiments/report/notebooks") / notebook.name
-    run(notebook, path, {})
+    run(notebook, path, planned.parameters)
     print(path)
 
 
@@ -86,29 +129,32 @@ def compare(
     control: Annotated[str, typer.Argument()],
     seeds: Annotated[str, typer.Option(help="With commas between them.")] = "0,1",
     study: Annotated[
-        Literal["ablation", "full"] | None,
-        typer.Option(help="Take the cells of this profile, not runs of the main job."),
+        str | None, typer.Option(help="Take the runs of this study, not those of the main job.")
     ] = None,
+    preset: Preset = "main",
 ) -> None:
     """Say how an arm differs from another, over prompts and seeds."""
     from ladder.experiments import compare
-    from ladder.experiments.runs import RESULTS
 
     enter_repository()
     numbers = [int(seed) for seed in seeds.split(",")]
-    print(compare.compare(arm, control, numbers, RESULTS / (study or "")))
+    print(compare.compare(arm, control, numbers, study, preset))
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def reproduced(
-    name: Annotated[str, typer.Argument(help="Of the run: ARM-SEED.")] = "ladder-0",
-    against: Annotated[str, typer.Option(metavar="REVISION")] = "HEAD",
+    name: Annotated[
+        str, typer.Argument(metavar="RUN", help="Of the main job, as ARM-SEED.")
+    ] = "ladder-0",
+    against: Annotated[
+        str, typer.Option(metavar="REVISION", help="Where the committed result is.")
+    ] = "HEAD",
 ) -> None:
     """Say whether an evaluated run is the committed one again; exit code 1 if it isn't."""
-    from ladder.experiments import reproduced
+    from ladder.experiments.reproduced import reproduced
 
     enter_repository()
-    found = reproduced.reproduced(name, against)
+    found = reproduced(name, against)
     print(found)
     if found.reasons:
         raise typer.Exit(1)
@@ -117,31 +163,25 @@ def reproduced(
 @app.command(rich_help_panel=EXPERIMENTS)
 def sweep(
     notebook: Notebook,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p",
-            metavar="NAME=VALUES",
-            help="Such as scheme=last_n,uniform or seed=0..4; again for another parameter.",
-        ),
-    ] = None,
+    parameters: Parameters = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="For cells and table."),
+        typer.Option("--output", "-o", metavar="FOLDER", help="For runs and table."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time.")] = 1,
+    jobs: Jobs = 1,
 ) -> None:
     """Run a notebook over a grid of parameters."""
-    from ladder.experiments import notebook_sweep
+    from ladder.experiments import grid
 
-    grid = notebook_sweep.grid_of(parameters or [])
+    notebook, output = notebook.absolute(), output.absolute() if output else None
+    enter_repository()
     folder = output or Path("experiments/sweeps") / notebook.stem
-    table = notebook_sweep.sweep(notebook, grid, folder, jobs)
+    table = grid.sweep(notebook, grid.grid_of(parameters or []), folder, jobs)
     print(table.to_string(index=False))
     print(folder / "table.csv")
     failed = int((table["status"] != "finished").sum())
     if failed:
-        raise ValueError(f"{failed} of {len(table)} cells failed; their logs are in {folder}")
+        raise ValueError(f"{failed} of {len(table)} runs failed; their logs are in {folder}")
 
 
 @app.command(rich_help_panel=EXPERIMENTS)

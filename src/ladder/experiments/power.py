@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from ladder.config.load import Config
-from ladder.experiments.report.tables import METRICS
 from ladder.experiments.statistics import minimum_detectable_effect
 from ladder.experiments.study import Study
 from ladder.world.edits import KINDS
@@ -26,7 +25,7 @@ def power(study: Study, config: Config) -> pd.DataFrame:
     prompts = {
         "geneval_toy": len(TASKS) * asked.prompts,
         "reasoning": asked.prompts,
-        **{name: len(KINDS) * asked.edits for name in METRICS if name.startswith("edit.")},
+        **{name: len(KINDS) * asked.edits for name in study.outcomes if name.startswith("edit.")},
     }
     seeds, others = len(study.seeds), len(study.arms) - 1
     return pd.DataFrame(
@@ -38,5 +37,6 @@ def power(study: Study, config: Config) -> pd.DataFrame:
                 prompts[name], seeds, PROMPT_DEVIATION, SEED_DEVIATION, others
             ),
         }
-        for name in METRICS
+        for name in study.outcomes
+        if name in prompts
     )  # fmt: skip

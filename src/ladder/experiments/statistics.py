@@ -31,7 +31,7 @@ from statsmodels.stats.multitest import multipletests
 
 from ladder.evaluation.confidence import mean_of_groups
 from ladder.evaluation.outcomes import strata, weights
-from ladder.experiments.runs import Run, require_comparable
+from ladder.experiments.results import Run, require_comparable
 
 LEVEL = 0.05
 """Of significance; intervals have 1 - LEVEL."""

@@ -1,126 +1,133 @@
-"""What the ablations consist of, and what came of every cell.
+"""A study: which notebook is run with which arms and seeds, and what is compared with what.
 
-The arms and seeds are those of experiments/params.yaml, never what happens to lie in the folder of
-results: a cell that is missing or failed has its row too.
+experiments/studies/<name>.yaml holds one. A preset changes some of it: fewer arms, fewer steps.
+Each run of a study is its notebook, executed with one arm and one seed.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pandas as pd
-import pydantic.dataclasses
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ladder.config.layers import build, read_file
-from ladder.config.types import RULES, Several
-from ladder.experiments.runs import Run
+from ladder.config.layers import ConfigError, read_file
 
-FOLDER = Path("experiments/results/ablation")
-FULL_LENGTH = Path("experiments/results/full")
-"""Where the results of cells lie, and of those that are trained as long as the main job."""
-NOT_RUN = "no results: not run, or killed"
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=RULES)
-class Study:
-    """The cells: every arm with every seed, and every monitor with every one of its seeds; and
-    some that are trained at full length."""
-
-    control: str
-    """The arm that the others are compared with."""
-    arms: Several[str]
-    seeds: Several[int]
-    monitors: Several[str]
-    """Arms in whose training faults are put."""
-    monitor_seeds: Several[int]
-    full_length: Several[str]
-    """Arms that are trained as long as the main job, too."""
-    full_length_seeds: Several[int]
-
-    def __post_init__(self) -> None:
-        for name in ("arms", "seeds", "monitors", "monitor_seeds", "full_length",
-                     "full_length_seeds"):  # fmt: skip
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} must differ from each other, got {values}")
-        if self.control not in self.arms:
-            raise ValueError(f"control must be one of the arms, got {self.control!r}")
-
-    @classmethod
-    def read(cls, path: Path = Path("experiments/params.yaml")) -> Study:
-        """Raises ConfigError, naming file and key, for one that is unknown, missing or wrong."""
-        return build(cls, read_file(path), str(path))
-
-    def cells(self) -> list[tuple[str, int]]:
-        """Arm and seed of every cell."""
-        layers = [(arm, seed) for arm in self.arms for seed in self.seeds]
-        return layers + [(arm, seed) for arm in self.monitors for seed in self.monitor_seeds]
+STUDIES = Path("experiments/studies")
+MAIN = "main"
+"""The name of a study as it is without a preset."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """An arm with a seed, as far as it came."""
+class Planned:
+    """A run to come: the parameters of a notebook."""
 
-    arm: str
-    seed: int
-    run: Run | None
-    """Its scores; None if it wasn't evaluated."""
-    error: str
-    """Why not: the end of its error, or that nothing is there. Empty if it was."""
-    cost: dict[str, Any] | None
-    steps: pd.DataFrame | None
-    strip: Path | None
-    """A row of its pictures."""
+    preset: str
+    parameters: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For people: the values of its parameters."""
+        return ", ".join(f"{key} {value}" for key, value in self.parameters.items())
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Preset(_Strict):
+    """What of a study is different; None for what isn't. Parameters are laid over the study's."""
+
+    arms: list[str] | None = None
+    seeds: list[int] | None = None
+    control: str | None = None
+    outcomes: list[str] | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Study(_Strict):
+    """Every arm with every seed."""
+
+    notebook: str
+    """From the root of the repository; it has the parameters arm, seed, profile and folder."""
+    analysis: Literal["scores", "faults"]
+    """What is compared: scores with the control's, or what monitors do to faults."""
+    arms: list[str]
+    """Names of experiments/arms/*.yaml."""
+    seeds: list[int]
+    control: str
+    """The arm that others are compared with."""
+    outcomes: list[str]
+    """The metrics that are compared, each a mean over groups of prompts."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Of the notebook, equal in all runs."""
+    presets: dict[str, Preset] = Field(default_factory=dict)
+    name: str = ""
+    preset: str = MAIN
+
+    @model_validator(mode="after")
+    def _check(self) -> Study:
+        for name in ("arms", "seeds", "outcomes"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name} must be some that differ from each other, got {values}")
+        if self.control not in self.arms:
+            raise ValueError(f"control must be one of the arms, got {self.control!r}")
+        if taken := {"arm", "seed", "folder"} & {*self.parameters}:
+            raise ValueError(f"parameters must leave {min(taken)} to the study, got {taken}")
+        return self
 
     @classmethod
-    def read(cls, arm: str, seed: int, folder: Path = FOLDER) -> Cell:
-        base = folder / f"{arm}-{seed}"
-        failed, cost, steps, strip = (
-            Path(f"{base}{ending}")
-            for ending in (".failed.json", ".cost.json", ".steps.csv", ".png")
-        )
-        run, error = None, ""
-        if failed.is_file():
-            record = json.loads(failed.read_text())
-            error = "\n".join([f"{record['part']} failed:", *record["error"]])
-        elif Path(f"{base}.json").is_file():
-            run = Run.read(arm, seed, folder)
-        else:
-            error = NOT_RUN
-        return cls(
-            arm,
-            seed,
-            run,
-            error,
-            json.loads(cost.read_text()) if cost.is_file() else None,
-            _read_steps(steps) if steps.is_file() else None,
-            strip if strip.is_file() else None,
-        )
+    def read(cls, name: str, preset: str = MAIN, root: Path = Path()) -> Study:
+        """The study `name` as its preset changes it; all its presets are checked.
+
+        Raises ConfigError, naming file and key, for one that is unknown, missing or wrong.
+        """
+        path = root / STUDIES / f"{name}.yaml"
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        if name not in known:
+            raise ConfigError(_none_such("study", name, known))
+        found = {MAIN: cls._valid(read_file(path) | {"name": name}, str(path))}
+        for one, changes in found[MAIN].presets.items():
+            values = found[MAIN].model_dump() | changes.model_dump(exclude_none=True)
+            values["parameters"] = found[MAIN].parameters | changes.parameters
+            found[one] = cls._valid(values | {"preset": one}, f"{path}: presets.{one}")
+        if preset not in found:
+            raise ConfigError(f"{path}: {_none_such('preset', preset, found)}")
+        return found[preset]
+
+    @classmethod
+    def _valid(cls, values: dict[str, Any], source: str) -> Study:
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            # A misspelt key first: it is why another one is missing.
+            first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+            key = ".".join(map(str, first["loc"]))
+            said = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden":
+                known = cls.model_fields if len(first["loc"]) == 1 else Preset.model_fields
+                said = _none_such("key", key, known)
+            elif first["type"] == "missing":
+                said = f"{key} is missing"
+            elif key:
+                said = f"{key}: {said}, got {first['input']!r}"
+            raise ConfigError(f"{source}: {said}") from error
+
+    def runs(self) -> list[Planned]:
+        """Every run, seed after seed, so that all arms have the first one early."""
+        return [
+            Planned(self.preset, {**self.parameters, "arm": arm, "seed": seed})
+            for seed in self.seeds
+            for arm in self.arms
+        ]
 
 
-def _read_steps(path: Path) -> pd.DataFrame:
-    """Only what is empty is missing: there is a fault called "nan"."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
-
-
-def read_cells(study: Study, folder: Path = FOLDER) -> list[Cell]:
-    """Every cell of the study, in its order."""
-    return [Cell.read(arm, seed, folder) for arm, seed in study.cells()]
-
-
-def read_full_length(study: Study, folder: Path = FULL_LENGTH) -> list[Cell]:
-    """Every cell that is trained at full length."""
-    return [
-        Cell.read(arm, seed, folder)
-        for arm in study.full_length
-        for seed in study.full_length_seeds
-    ]
-
-
-def runs_of(cells: Sequence[Cell], arm: str) -> list[Run]:
-    """The runs of an arm that were evaluated."""
-    return [cell.run for cell in cells if cell.arm == arm and cell.run is not None]
+def _none_such(what: str, name: str, known: Iterable[str]) -> str:
+    """That there is no such thing, what comes close, and what there is."""
+    close = get_close_matches(name, known := [*known], 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"no {what} {name!r}{hint}; there are: {', '.join(known)}"

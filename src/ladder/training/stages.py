@@ -36,6 +36,7 @@ from ladder.models.ladder import Ladder
 from ladder.training.checkpoints import Checkpoints
 from ladder.training.connector_warmup import warm_up
 from ladder.training.faults import FaultInjector
+from ladder.training.lock import locked
 from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
 from ladder.training.monitor import GradientMonitor
@@ -67,17 +68,19 @@ def run_stage(
 
     `export` names a second folder, which gets the whole pipeline in bfloat16, ready to draw. A
     stage of 0 steps passes on the ladder that it got. Raises ValueError for what an earlier stage
-    or an interrupted run left under other settings (naming the keys), DivergedError when the
-    monitor gives up.
+    or an interrupted run left under other settings (naming the keys), BusyError if another process
+    trains it, DivergedError when the monitor gives up.
     """
     torch.set_num_threads(config.threads)
     folder = runs / f"{config.arm}-{config.seed}" / stage
-    ladder = starting_ladder(config, stage, folder.parent)
-    if stage_of(config, stage).steps:
-        ladder = train(config, stage, ladder, encoded, folder)
-    else:
-        record_nothing(folder)
-    save(config, stage, ladder, folder, export)
+    # The first of several processes locks for all.
+    with locked(folder / "lock") if rank_zero_only.rank == 0 else nullcontext():
+        ladder = starting_ladder(config, stage, folder.parent)
+        if stage_of(config, stage).steps:
+            ladder = train(config, stage, ladder, encoded, folder)
+        else:
+            record_nothing(folder)
+        save(config, stage, ladder, folder, export)
     return folder / "ladder"
 
 

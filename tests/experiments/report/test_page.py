@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ladder.config.layers import ConfigError
 from ladder.experiments.report.figures import GAP, strip_figure
-from ladder.experiments.report.page import report
+from ladder.experiments.report.page import Reported, report
 from ladder.experiments.report.tables import (
-    METRICS,
     PUBLISHED,
     PUBLISHED_EDITS,
     caught_by_kind,
@@ -26,24 +25,39 @@ from ladder.experiments.report.tables import (
     published,
     scores,
 )
-from ladder.experiments.study import Cell, Study, read_cells, read_full_length
+from ladder.experiments.results import LEGACY, Run, read_runs
+from ladder.experiments.store import Result, add
+from ladder.experiments.study import MAIN, Study
 
-STUDY = Study(
-    control="last",
-    arms=("ladder", "last", "same", "broken", "absent"),
-    seeds=(1, 2, 3, 4),
-    monitors=("faults_off", "faults_robust_5"),
-    monitor_seeds=(1,),
-    full_length=("last", "ladder", "absent"),
-    full_length_seeds=(1,),
-)
-NO_MORE = "monitors: []\nmonitor_seeds: []\nfull_length: []\nfull_length_seeds: []"
+METRICS = ["geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact"]
 ASKED = ("dpg_toy", "tiif_toy.short", "tiif_toy.long")
 EFFECT = {"ladder": 0.3, "same": 0.0, "last": 0.0, "faults_off": -0.1, "faults_robust_5": 0.0}
 
 
-def write_cell(folder: Path, arm: str, seed: int) -> None:
-    """A cell whose prompts are right by chance, `EFFECT` more often than in the control."""
+def study(name: str, preset: str, **values: object) -> Study:
+    common = {"notebook": "x.ipynb", "analysis": "scores", "outcomes": METRICS}
+    return Study(**common, name=name, preset=preset, **values)
+
+
+LAYERS = study(
+    "layers",
+    MAIN,
+    control="last",
+    arms=["ladder", "last", "same", "broken", "absent"],
+    seeds=[1, 2, 3, 4],
+)
+FULL = study("layers", "full", control="last", arms=["last", "ladder", "absent"], seeds=[1])
+MONITORS = study(
+    "monitors", MAIN, control="faults_off", arms=["faults_off", "faults_robust_5"], seeds=[1]
+)
+
+
+def result(preset: str, arm: str, seed: int, folder: Path) -> Result:
+    """A run whose prompts are right by chance, `EFFECT` more often than in the control."""
+    row = {"run": f"{preset}-{arm}-{seed}", "preset": preset, "arm": arm, "seed": seed}
+    if arm == "broken":
+        error = "train failed:\nValueError: a ladder longer than <the> MLLM"
+        return Result(row | {"error": error, "code": "x"})
     rng = np.random.default_rng([seed, *arm.encode()])
     rows = [
         {
@@ -61,9 +75,6 @@ def write_cell(folder: Path, arm: str, seed: int) -> None:
     ]:
         grade = {"metric": metric, "group": group, "prompt": "an edit"}
         rows += [grade | {"number": n, "score": n + EFFECT[arm]} for n in (0, 1)]
-    pd.DataFrame(rows).to_csv(folder / f"{arm}-{seed}.csv", index=False)
-    config = {"evaluation": {"seed": 0}, "sampling": {"steps": 20}}
-    (folder / f"{arm}-{seed}.json").write_text(json.dumps({"config": config}))
     spent = {
         "seconds": {"total": 100.0 + seed},
         "peak_bytes": {"process": 2**30},
@@ -72,7 +83,6 @@ def write_cell(folder: Path, arm: str, seed: int) -> None:
         "mllm_layers": 12,
         "rungs": [{"norm": 1.0}, {"3": 0.25, "norm": 0.75}],
     }
-    (folder / f"{arm}-{seed}.cost.json").write_text(json.dumps(spent))
     steps = pd.DataFrame({"stage": ["t2i"] * 20, "step": range(20), "loss": 1.0, "norm": 2.0})
     steps["skipped"], steps["fault"] = 0.0, None
     if arm.startswith("faults"):
@@ -80,39 +90,32 @@ def write_cell(folder: Path, arm: str, seed: int) -> None:
         steps.loc[[4], "norm"] = np.nan
     if arm == "faults_robust_5":
         steps.loc[[4, 8, 12, 3], "skipped"] = 1.0
-    steps.to_csv(folder / f"{arm}-{seed}.steps.csv", index=False)
-    Image.new("RGB", (96, 16), "white").save(folder / f"{arm}-{seed}.png")
+    picture = folder / "picture.webp"
+    Image.new("RGB", (96, 16), "white").save(picture)
+    config = {"evaluation": {"seed": 0}, "sampling": {"steps": 20}}
+    row |= {"error": "", "code": LEGACY, "config": config, "cost": spent}
+    return Result(row, {"outcomes": pd.DataFrame(rows), "steps": steps}, None, picture)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def known(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    """The runs of three studies, written to a store and read back; some are missing or failed."""
     folder = tmp_path_factory.mktemp("results")
-    for arm, seed in STUDY.cells():
-        if arm in EFFECT:
-            write_cell(folder, arm, seed)
-        if arm == "broken":
-            error = ["Traceback", "ValueError: a ladder longer than <the> MLLM"]
-            record = {"arm": arm, "seed": seed, "part": "train", "error": error}
-            (folder / f"{arm}-{seed}.failed.json").write_text(json.dumps(record))
-    return folder
+    for one in (LAYERS, FULL, MONITORS):
+        runs = [(run.parameters["arm"], run.parameters["seed"]) for run in one.runs()]
+        found = [result(one.preset, *run, folder) for run in runs if run[0] in (*EFFECT, "broken")]
+        add(folder / one.name, found)
+    runs = read_runs(LAYERS, folder) + read_runs(MONITORS, folder)
+    return Reported(LAYERS, FULL, MONITORS, runs, read_runs(FULL, folder))
 
 
 @pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of cells at full length, of which one is missing."""
-    folder = tmp_path_factory.mktemp("full")
-    for arm in ("last", "ladder"):
-        write_cell(folder, arm, 1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def cells(results: Path) -> list[Cell]:
-    return read_cells(STUDY, results)
+def cells(known: Reported) -> list[Run]:
+    return known.runs
 
 
 def test_a_row_for_every_arm_with_scores_and_the_true_verdict(cells):
-    table = scores(STUDY, cells)
+    table = scores(LAYERS, cells)
     assert len(table) == 3 * len(METRICS)
     for metric in METRICS:
         rows = table[table["metric"] == metric].set_index("arm")
@@ -128,7 +131,7 @@ def test_a_row_for_every_arm_with_scores_and_the_true_verdict(cells):
 
 def test_an_arm_with_one_seed_in_common_is_not_compared(cells):
     fewer = [cell for cell in cells if cell.arm != "ladder" or cell.seed == 1]
-    table = scores(STUDY, fewer).set_index(["metric", "arm"])
+    table = scores(LAYERS, fewer).set_index(["metric", "arm"])
     assert table.loc[("reasoning", "ladder"), "verdict"] == "not compared"
 
 
@@ -141,25 +144,25 @@ def test_cells_that_failed_or_are_missing_have_a_row_with_the_reason(cells):
 
 
 def test_cells_of_an_arm_that_failed_for_different_reasons_have_a_row_each():
-    cells = [Cell("a", seed, None, error, None, None, None) for seed, error in enumerate("xyx")]
-    found = failures([*cells, Cell("b", 0, None, "", None, None, None)])
+    cells = [Run("a", seed, {}, None, error) for seed, error in enumerate("xyx")]
+    found = failures([*cells, Run("b", 0, {}, None)])
     assert found.to_numpy().tolist() == [["a", "0, 2", "x"], ["a", "1", "y"]]
 
 
 def test_monitors_are_judged_by_faults_caught_and_good_steps_lost(cells):
-    rows = monitors(STUDY, cells).set_index("arm")
+    rows = monitors(MONITORS, cells).set_index("arm")
     assert rows.loc["faults_off", ["faults", "caught", "good_lost"]].tolist() == [4, 0, 0]
     assert rows.loc["faults_robust_5", "caught"] == 0.75
     assert rows.loc["faults_robust_5", "good_lost"] == 1 / 16
     assert [*rows.index] == ["faults_off", "faults_robust_5", "ladder"]
     assert rows.loc["ladder", ["seeds", "faults", "good_lost"]].tolist() == [1, 0, 0]
     assert np.isnan(rows.loc["ladder", "caught"])
-    kinds = caught_by_kind(STUDY, cells)
+    kinds = caught_by_kind(MONITORS, cells)
     assert kinds.loc["faults_robust_5"].to_dict() == {"nan": 1.0, "spike": 0.5}
 
 
 def test_the_cost_of_an_arm_is_that_of_its_middle_seed(cells):
-    rows = cost(STUDY, cells).set_index("arm")
+    rows = cost(LAYERS.arms, cells).set_index("arm")
     assert rows.loc["ladder", "train_seconds"] == 102.5
     assert rows.loc["ladder", "trained_parameters"] == 100
 
@@ -174,19 +177,20 @@ def test_the_papers_scores_stand_beside_the_toy_worlds(cells):
     assert rows.loc["ImgEdit-Bench, add", "ladder"] == "0.80"
 
 
-def test_cells_at_full_length_stand_beside_their_short_ones(cells, long):
-    rows = full_length(STUDY, cells, read_full_length(STUDY, long))
+def test_cells_at_full_length_stand_beside_their_short_ones(known, cells):
+    rows = full_length(FULL, cells, known.full_runs)
     assert rows["arm"].tolist() == ["ladder", "last"] * len(METRICS)  # the better one first
     assert set(rows["seeds"]) == {1}
     assert set(rows["seeds of short"]) == {4}
-    score = pd.read_csv(long / "ladder-1.csv").query("metric == 'reasoning'")["score"].mean()
+    (long,) = (run for run in known.full_runs if run.arm == "ladder")
+    score = long.of_metric("reasoning")["score"].mean()
     first = rows[rows["metric"] == "reasoning"].iloc[0]
     assert first["full length [95%]"].startswith(f"{100 * score:.1f} [")
     assert first["short [95%]"] != first["full length [95%]"]
 
 
-def test_the_report_is_one_page_that_needs_nothing_else(results, long, tmp_path):
-    page = report(STUDY, results, tmp_path, long).read_text()
+def test_the_report_is_one_page_that_needs_nothing_else(known, tmp_path):
+    page = report(known, tmp_path).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
         "figures", "report.html", "table.csv", "table.md", "verdicts.json",
     }  # fmt: skip
@@ -194,7 +198,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(results, long, tmp_path)
     assert "longer than &lt;the&gt; MLLM" in page
     assert "80.97" in page
     assert "<b>another\nworld</b>" in page
-    assert "14 of these 22 cells have scores" in page
+    assert "14 of these 22 runs have scores" in page
     assert "Trained as long as the main job" in page
     for path in (tmp_path / "figures").iterdir():
         assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100, path
@@ -203,43 +207,29 @@ def test_the_report_is_one_page_that_needs_nothing_else(results, long, tmp_path)
     assert found["reasoning"]["ladder"]["verdict"] == "better"
     assert "difference" not in found["reasoning"]["last"]
     again = tmp_path / "again"
-    report(STUDY, results, again, long)
+    report(known, again)
     for path in tmp_path.rglob("*.*"):
         if "again" not in path.parts:
             assert path.read_bytes() == (again / path.relative_to(tmp_path)).read_bytes(), path
 
 
-def test_a_report_on_nothing_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="at least one evaluated cell"):
-        report(STUDY, tmp_path, tmp_path / "report")
+def test_a_report_on_nothing_is_an_error(known, tmp_path):
+    with pytest.raises(ValueError, match="at least one run with scores"):
+        report(replace(known, runs=[]), tmp_path / "report")
 
 
-def test_cells_that_were_asked_other_things_are_not_compared(results, tmp_path):
-    for path in results.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+def test_runs_that_were_asked_other_things_are_not_compared(known, tmp_path):
     config = {"evaluation": {"seed": 1}, "sampling": {"steps": 20}}
-    (tmp_path / "ladder-3.json").write_text(json.dumps({"config": config}))
+    changed = [
+        replace(run, config=config) if (run.arm, run.seed) == ("ladder", 3) else run
+        for run in known.runs
+    ]
     with pytest.raises(ValueError, match=r"evaluation\.seed must be equal"):
-        report(STUDY, tmp_path, tmp_path / "report")
+        report(replace(known, runs=changed), tmp_path / "report")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (f"control: x\narms: [a]\nseeds: [1]\n{NO_MORE}", "one of the arms"),
-        (f"control: a\narms: [a, a]\nseeds: [1]\n{NO_MORE}", "differ"),
-        ("control: a\narms: [a]\nseeds: [1]\nmonitors: []", "monitor_seeds is missing"),
-        ("control: a\narms: [a]\nseed: [1]", "is missing"),
-    ],
-)
-def test_a_wrong_study_is_an_error(tmp_path, text, message):
-    (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        Study.read(tmp_path / "params.yaml")
-
-
-def test_pictures_stand_under_their_prompts(results):
-    figure = strip_figure(read_cells(STUDY, results), STUDY.arms, 1)
+def test_pictures_stand_under_their_prompts(cells):
+    figure = strip_figure(cells, LAYERS.arms, 1)
     texts = [[text.get_text() for text in axis.texts] for axis in figure.axes]
     prompts = [f"prompt {number}" for number in (0, 3, 1, 4, 2, 5)]
     assert texts == [["ladder", *prompts], ["last"], ["same"]]

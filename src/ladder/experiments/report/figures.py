@@ -11,14 +11,12 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jaxtyping import Float
+from jaxtyping import UInt8
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.image import imread
+from PIL import Image
 
-from ladder.experiments.report.tables import METRICS
-from ladder.experiments.runs import Run
-from ladder.experiments.study import Cell, Study
+from ladder.experiments.results import Run
 
 VERDICTS = {"better": "^", "worse": "v", "not distinguishable": "o", "control": "D",
             "not compared": "."}  # fmt: skip
@@ -31,10 +29,11 @@ SMOOTH = 9
 
 def score_figure(table: pd.DataFrame) -> Figure:
     """The score of each arm with its interval; the marker is the verdict."""
-    order = table[table["metric"] == METRICS[0]].sort_values("mean")["arm"].tolist()
-    figure = Figure(figsize=(3.2 * len(METRICS), 0.3 * len(order) + 1.6), layout="constrained")
-    axes = figure.subplots(1, len(METRICS), sharey=True)
-    for axis, metric in zip(axes, METRICS, strict=True):
+    metrics = [*table["metric"].unique()]
+    order = table[table["metric"] == metrics[0]].sort_values("mean")["arm"].tolist()
+    figure = Figure(figsize=(3.2 * len(metrics), 0.3 * len(order) + 1.6), layout="constrained")
+    axes = figure.subplots(1, len(metrics), sharey=True)
+    for axis, metric in zip(axes, metrics, strict=True):
         rows = table[table["metric"] == metric].set_index("arm").reindex(order)
         for place, row in enumerate(rows.itertuples()):
             if not np.isnan(row.mean):
@@ -53,14 +52,14 @@ def score_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def assignment_figure(study: Study, cells: Sequence[Cell]) -> Figure:
+def assignment_figure(arms: Sequence[str], every: Sequence[Run]) -> Figure:
     """Which layer of the MLLM feeds which block, for each arm; the darker, the larger the share.
 
     An arm whose seeds differ in it is shown by the first of these, which is named.
     """
     known: dict[str, list] = {}
-    for arm in study.arms:
-        mine = [(cell.seed, cell.cost["rungs"]) for cell in cells if cell.arm == arm and cell.cost]
+    for arm in arms:
+        mine = [(run.seed, run.cost["rungs"]) for run in every if run.arm == arm and run.cost]
         if mine:
             seed, rungs = mine[0]
             same = all(other == rungs for _, other in mine)
@@ -104,17 +103,17 @@ def task_figure(shares: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def curve_figure(cells: Sequence[Cell], arms: Sequence[str]) -> Figure:
+def curve_figure(every: Sequence[Run], arms: Sequence[str]) -> Figure:
     """Loss and gradient norm of one seed of each arm, stage after stage; crosses are skips."""
     shown = [
-        next((cell for cell in cells if cell.arm == arm and cell.steps is not None), None)
+        next((run for run in every if run.arm == arm and run.steps is not None), None)
         for arm in arms
     ]
-    shown = [cell for cell in shown if cell]
+    shown = [run for run in shown if run]
     figure = Figure(figsize=(9, 2.3 * max(len(shown), 1)), layout="constrained")
     axes = figure.subplots(max(len(shown), 1), 2, squeeze=False, sharex=True)
-    for row, cell in zip(axes, shown, strict=False):
-        steps = cell.steps.reset_index(drop=True)
+    for row, run in zip(axes, shown, strict=False):
+        steps = run.steps.reset_index(drop=True)
         for axis, name in zip(row, ("loss", "norm"), strict=True):
             axis.plot(steps.index, steps[name], color=GREY, lw=0.5)
             smooth = steps[name].rolling(SMOOTH, min_periods=1, center=True).median()
@@ -126,7 +125,7 @@ def curve_figure(cells: Sequence[Cell], arms: Sequence[str]) -> Figure:
             axis.set(yscale="log", ylabel="loss (MSE)" if name == "loss" else "gradient norm")
             for end in np.flatnonzero(steps["stage"] != steps["stage"].shift())[1:]:
                 axis.axvline(end, color=GREY, ls="--", lw=0.8)
-        row[0].set_title(f"{cell.arm}, seed {cell.seed}", loc="left", fontsize=9)
+        row[0].set_title(f"{run.arm}, seed {run.seed}", loc="left", fontsize=9)
         row[1].legend(frameon=False, fontsize=7)
     for axis in axes[-1]:
         axis.set_xlabel("step, over all stages")
@@ -172,29 +171,29 @@ def cost_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def strip_figure(cells: Sequence[Cell], arms: Sequence[str], seed: int) -> Figure:
+def strip_figure(every: Sequence[Run], arms: Sequence[str], seed: int) -> Figure:
     """Pictures of the same prompts from the same noise, a row for each arm."""
-    found = {cell.arm: cell for cell in cells if cell.seed == seed and cell.strip and cell.run}
+    found = {run.arm: run for run in every if run.seed == seed and run.picture}
     shown = [found[arm] for arm in arms if arm in found]
     figure = Figure(figsize=(13, 1.06 * max(len(shown), 1) + 0.9), layout="constrained")
     if not shown:
         return figure
     axes = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    for axis, cell in zip(axes, shown, strict=True):
-        strip = imread(cell.strip)
+    for axis, run in zip(axes, shown, strict=True):
+        strip = np.asarray(Image.open(run.picture).convert("RGB"))
         side = len(strip)
         axis.imshow(_apart(strip, side))
         axis.axis("off")
-        axis.text(-0.1 * side, side / 2, cell.arm, ha="right", va="center", fontsize=9)
-    for place, prompt in enumerate(_prompts(shown[0].run, strip.shape[1] // side)):
+        axis.text(-0.1 * side, side / 2, run.arm, ha="right", va="center", fontsize=9)
+    for place, prompt in enumerate(_prompts(shown[0], strip.shape[1] // side)):
         middle = (place + 0.5) * side + place * GAP
         axes[0].text(middle, -0.05 * side, fill(prompt, 16), ha="center", va="bottom", fontsize=7)
     return figure
 
 
-def _apart(strip: Float[np.ndarray, "H W C"], side: int) -> Float[np.ndarray, "H V C"]:
+def _apart(strip: UInt8[np.ndarray, "H W C"], side: int) -> UInt8[np.ndarray, "H V C"]:
     """The square pictures of a strip with white between them."""
-    white = np.ones((side, GAP, strip.shape[2]), strip.dtype)
+    white = np.full((side, GAP, strip.shape[2]), 255, strip.dtype)
     pictures = np.split(strip, range(side, strip.shape[1], side), axis=1)
     return np.concatenate([part for one in pictures for part in (one, white)][:-1], axis=1)
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ladder.experiments.results import Run, runs_of
 from ladder.experiments.statistics import Difference, arm_mean, paired, verdicts
-from ladder.experiments.study import Cell, Study, runs_of
+from ladder.experiments.study import Study
 
-METRICS = ("geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact")
-"""Those that depend on the arm: understanding is the frozen MLLM's."""
 PUBLISHED = {
     "GenEval, points": ("87", "geneval_toy", 100),
     "DPG-Bench, points": ("80.97", "dpg_toy", 100),
@@ -31,18 +30,18 @@ COMPARED = ("difference", "difference_low", "difference_high", "p_holm", "improv
 """Columns of an arm that was compared."""
 
 
-def scores(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+def scores(study: Study, every: Sequence[Run]) -> pd.DataFrame:
     """A row for each arm and metric: mean, interval, spread over seeds, and difference to control.
 
     p is corrected over the arms of one metric by Holm's method. An arm with fewer than two seeds
     in common with the control is "not compared", and one without any run has no row here.
     """
     rows = []
-    for metric in METRICS:
-        found = differences(study, cells, metric)
+    for metric in study.outcomes:
+        found = differences(study, every, metric)
         judged = verdicts(found)
         for arm in study.arms:
-            runs = runs_of(cells, arm)
+            runs = runs_of(every, arm)
             if not runs:
                 continue
             mean = arm_mean(runs, metric)
@@ -60,38 +59,38 @@ def scores(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences(study: Study, cells: Sequence[Cell], metric: str) -> dict[str, Difference]:
+def differences(study: Study, every: Sequence[Run], metric: str) -> dict[str, Difference]:
     """The difference of each arm to the control, where at least two seeds have both."""
-    control, found = runs_of(cells, study.control), {}
+    control, found = runs_of(every, study.control), {}
     for arm in study.arms:
-        runs = runs_of(cells, arm)
+        runs = runs_of(every, arm)
         shared = {run.seed for run in runs} & {run.seed for run in control}
         if arm != study.control and len(shared) > 1:
             found[arm] = paired(runs, control, metric)
     return found
 
 
-def full_length(study: Study, cells: Sequence[Cell], full: Sequence[Cell]) -> pd.DataFrame:
-    """Arms trained at full length beside their short cells: a row for each metric and arm, the best
+def full_length(study: Study, every: Sequence[Run], full: Sequence[Run]) -> pd.DataFrame:
+    """Arms trained at full length beside their short runs: a row for each metric and arm, the best
     at full length first, in points of 100."""
     rows = []
-    for metric in METRICS:
-        known = [arm for arm in study.full_length if runs_of(full, arm) and runs_of(cells, arm)]
+    for metric in study.outcomes:
+        known = [arm for arm in study.arms if runs_of(full, arm) and runs_of(every, arm)]
         means = {arm: arm_mean(runs_of(full, arm), metric) for arm in known}
         for arm in sorted(known, key=lambda arm: -means[arm].mean):
-            long, short = means[arm], arm_mean(runs_of(cells, arm), metric)
+            long, short = means[arm], arm_mean(runs_of(every, arm), metric)
             rows.append({"metric": metric, "arm": arm,
                          "full length [95%]": _points(long.mean, long.low, long.high),
                          "seeds": len(runs_of(full, arm)),
                          "short [95%]": _points(short.mean, short.low, short.high),
-                         "seeds of short": len(runs_of(cells, arm))})  # fmt: skip
+                         "seeds of short": len(runs_of(every, arm))})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def published(cells: Sequence[Cell], arms: Sequence[str]) -> pd.DataFrame:
+def published(every: Sequence[Run], arms: Sequence[str]) -> pd.DataFrame:
     """The paper's scores, and beside them those of the same scorers in the toy world: a row a
     benchmark, then one for each type of edit; a column for each of `arms` that has runs."""
-    known = {arm: runs for arm in arms if (runs := runs_of(cells, arm))}
+    known = {arm: runs for arm in arms if (runs := runs_of(every, arm))}
     rows = []
     for name, (score, metric, unit) in PUBLISHED.items():
         row = {"benchmark": name, "paper": score, "in the toy world": metric}
@@ -100,7 +99,7 @@ def published(cells: Sequence[Cell], arms: Sequence[str]) -> pd.DataFrame:
             low, high = (f"{unit * value:.2f}" for value in (mean.low, mean.high))
             row[arm] = f"{unit * mean.mean:.2f} [{low}, {high}]"
         rows.append(row)
-    kinds = by_task(cells, [*known], "imgedit_toy")
+    kinds = by_task(every, [*known], "imgedit_toy")
     for kind, score in PUBLISHED_EDITS.items():
         row = {"benchmark": f"ImgEdit-Bench, {kind}", "paper": score}
         row |= {"in the toy world": "imgedit_toy"}
@@ -108,21 +107,21 @@ def published(cells: Sequence[Cell], arms: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_task(cells: Sequence[Cell], arms: Sequence[str], metric: str) -> pd.DataFrame:
+def by_task(every: Sequence[Run], arms: Sequence[str], metric: str) -> pd.DataFrame:
     """The mean of each group of a metric: a row an arm, a column a group."""
     rows = {}
     for arm in arms:
-        if runs := runs_of(cells, arm):
+        if runs := runs_of(every, arm):
             outcomes = pd.concat([run.of_metric(metric) for run in runs])
             rows[arm] = outcomes.groupby("group", sort=False)["score"].mean()
     return pd.DataFrame(rows).T
 
 
-def cost(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+def cost(arms: Sequence[str], every: Sequence[Run]) -> pd.DataFrame:
     """What an arm costs: trained parameters, layers of the MLLM that run, seconds of training."""
     rows = []
-    for arm in (*study.arms, *study.monitors):
-        known = [cell.cost for cell in cells if cell.arm == arm and cell.cost]
+    for arm in arms:
+        known = [run.cost for run in every if run.arm == arm and run.cost]
         if known:
             parameters = sum(known[0]["parameters"].values())
             seconds = float(np.median([one["seconds"]["total"] for one in known]))
@@ -133,46 +132,46 @@ def cost(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def monitors(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+def monitors(study: Study, every: Sequence[Run]) -> pd.DataFrame:
     """How each monitor did: share of faults that it caught, share of good steps that it lost, and
     the scores that remain. Steps of all seeds are taken together. The last row is without faults,
     by the seeds that monitors have run with.
     """
-    tried = {cell.seed for cell in cells if cell.arm in study.monitors and cell.steps is not None}
+    tried = {run.seed for run in every if run.arm in study.arms and run.steps is not None}
     rows = []
-    for arm in (*study.monitors, CLEAN):
-        mine = [cell for cell in cells if cell.arm == arm and cell.steps is not None
-                and cell.seed in tried]  # fmt: skip
+    for arm in (*study.arms, CLEAN):
+        mine = [run for run in every if run.arm == arm and run.steps is not None
+                and run.seed in tried]  # fmt: skip
         if not mine:
             continue
-        steps = pd.concat([cell.steps for cell in mine])
+        steps = pd.concat([run.steps for run in mine])
         spoilt = steps["fault"].notna()
         skipped = steps["skipped"] > 0
         row = {"arm": arm, "seeds": len(mine), "faults": int(spoilt.sum()),
                "caught": float(skipped[spoilt].mean()) if spoilt.any() else np.nan,
                "good_lost": float(skipped[~spoilt].mean()),
-               "failed": sum(cell.run is None for cell in mine)}  # fmt: skip
+               "failed": sum(run.outcomes is None for run in mine)}  # fmt: skip
         if runs := runs_of(mine, arm):
-            row |= {metric: arm_mean(runs, metric).mean for metric in METRICS}
+            row |= {metric: arm_mean(runs, metric).mean for metric in study.outcomes}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def caught_by_kind(study: Study, cells: Sequence[Cell]) -> pd.DataFrame:
+def caught_by_kind(study: Study, every: Sequence[Run]) -> pd.DataFrame:
     """The share of each kind of fault that a monitor caught: a row a monitor, a column a kind."""
     rows = {}
-    for arm in study.monitors:
-        mine = [cell.steps for cell in cells if cell.arm == arm and cell.steps is not None]
+    for arm in study.arms:
+        mine = [run.steps for run in every if run.arm == arm and run.steps is not None]
         if mine:
             steps = pd.concat(mine)
             rows[arm] = (steps["skipped"] > 0).groupby(steps["fault"]).mean()
     return pd.DataFrame(rows).T
 
 
-def failures(cells: Sequence[Cell]) -> pd.DataFrame:
-    """A row for each arm and each error that left cells without scores, with its end."""
+def failures(every: Sequence[Run]) -> pd.DataFrame:
+    """A row for each arm and each error that left runs without scores, with its end."""
     rows = pd.DataFrame(
-        [(cell.arm, str(cell.seed), cell.error) for cell in cells if cell.error],
+        [(run.arm, str(run.seed), run.error) for run in every if run.error],
         columns=["arm", "seeds", "error"],
     )
     seeds = rows.groupby(["arm", "error"], sort=False)["seeds"].agg(", ".join)
