@@ -181,14 +181,3 @@ FLOORS = (
     ("cli",),
 )
 """Rooms of the package; those of one floor may import each other, in one direction."""
-
-
-def test_imports_go_one_way():
-    """No room imports one of a higher floor."""
-    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    for file in sorted((SOURCE / "ladder").rglob("*.py")):
-        room = file.relative_to(SOURCE / "ladder").parts[0]
-        for name in imports(file.read_text()):
-            imported = name.split(".")[1]
-            if room in floor and imported in floor:
-                assert floor[imported] <= floor[room], f"{file} imports {name}"
