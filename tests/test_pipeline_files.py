@@ -170,14 +170,3 @@ def test_what_is_in_git_is_not_in_the_cache():
 def path_in_run(path: str) -> str:
     """A path of dvc.yaml as it is for the shipped run."""
     return path.replace("${arm}", "ladder").replace("${seed}", "0")
-
-
-FLOORS = (
-    ("config", "world"),
-    ("models",),
-    ("data", "pretraining", "inference"),
-    ("training", "evaluation"),
-    ("experiments", "profiling", "playground"),
-    ("cli",),
-)
-"""Rooms of the package; those of one floor may import each other, in one direction."""
