@@ -81,6 +81,7 @@ fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
 chaos: setup  ## kill the stages of a tiny main job 200 times (KILLS), fill its disk, interrupt it
 	CHAOS_KILLS=$(KILLS) $(BIN)/pytest -n $(JOBS) tests/chaos
 
-docs: setup  ## the reference of all modules, into site/
-	$(BIN)/python -m pip install --quiet --requirement docs/requirements.lock
-	$(BIN)/python docs/build.py
+docs: setup docs/requirements.lock  ## the site: tutorials, guides, reference, explanation, in site/
+	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site/html
+	@echo "the site: site/html/index.html"

@@ -1,4 +1,4 @@
-"""Every command of the README is run by a test: here, word for word, or where ELSEWHERE says."""
+"""Every command of README and site is run: here, word for word, or where ELSEWHERE says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.test_docs import blocks, commands
 from tests.test_end_to_end import configured
 
@@ -18,42 +20,46 @@ from ladder.config.load import load
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {
+    "make setup": "tests/test_makefile.py",
     "make repro": "tests/test_end_to_end.py",
-    "make ablations": "tests/test_makefile.py",
     "make playground": "tests/playground",
     "make test": ".ci/run",
-    "ladder sweep notebooks/ablation_layers.ipynb": "tests/test_notebooks.py",
-    "papermill notebooks/ablation_monitor.ipynb": "tests/test_notebooks.py",
-    "ladder train t2i --profile smoke seed=8 --export models/mine": "tests/test_own_data.py",
-    "ladder generate 'a garden in spring'": "tests/test_own_data.py",
-    "ladder fetch benchmark": "tests/evaluation/test_fetch.py",
-    "ladder observe": "tests/evaluation/test_observing.py",
-    "ladder score": "tests/evaluation/test_score.py",
-    "ladder import-published": "tests/test_published.py",
-    "ladder export-published": "tests/test_published.py",
+    "ladder reproduced": "tests/experiments/test_reproduced.py",
+    "ladder study": "tests/experiments",
+    "papermill notebooks/ablation_layers.ipynb": "tests/test_notebooks.py",
+    "ladder fetch benchmark": "tests/evaluation/download",
+    "ladder observe": "tests/evaluation/vlm_judges",
+    "ladder score": "tests/evaluation/scorers",
+    "ladder import-published": "tests/inference",
+    "ladder export-published": "tests/inference",
 }
 """Commands by how they begin, and who runs them: on made-up input, since theirs comes from a
 network, from results that aren't there, or from hours of work."""
+BY_DOCUMENT = {"dvc": "docs/how-to/dvc.md"}
+"""Programs whose commands are run together, with the only document that names them."""
 PREPARING = ("world", "curate", "encode")
+PHOTOS = 12
+"""Of the set that README trains on."""
 LEAVES = {
-    "generate": ["picture.png"],
-    "edit": ["edited.png"],
-    "train t2i": ["runs/ladder-7/t2i/ladder/training.json"],
+    "train t2i --profile smoke seed=7": ["runs/ladder-7/t2i/ladder/training.json"],
+    "train t2i --profile smoke seed=9": ["models/photos/model_index.json"],
     "train ti2i": ["runs/ladder-7/ti2i/ladder/training.json"],
     "train finetune": ["runs/ladder-7/finetune/ladder/training.json"],
     "evaluate": ["experiments/results/ladder-7.json", "experiments/pictures/ladder-7/t2i.png"],
     "curate": ["data/curated/decisions.parquet", "data/curated/report.json"],
-    "encode": ["data/encoded/manifest.json"],
+    "encode": ["data/encoded/photos"],
     "sweep": ["experiments/sweeps/00_world/table.csv"],
 }
 """What must be there after a verb."""
 
 
-def typed() -> list[str]:
-    """The README's commands, without the folder of programs."""
-    found = [command.removeprefix(".venv/bin/") for name, command in commands()
-             if name == "README.md"]  # fmt: skip
-    return [command for command in found if not command.startswith("git ")]
+def typed() -> list[tuple[str, str]]:
+    """The commands of every document with the document, without the folder of programs."""
+    return [
+        (name, command.removeprefix(".venv/bin/"))
+        for name, command in commands()
+        if not command.startswith("git ")
+    ]
 
 
 def elsewhere(command: str) -> str | None:
@@ -62,22 +68,45 @@ def elsewhere(command: str) -> str | None:
 
 def test_who_runs_the_others_is_there():
     for start, where in ELSEWHERE.items():
-        assert any(command.startswith(start) for command in typed()), f"nobody types {start}"
+        assert any(command.startswith(start) for _, command in typed()), f"nobody types {start}"
         assert (ROOT / where).exists(), where
 
 
+def test_every_command_is_run():
+    """Each one is that of `ladder`, which the tests below run, or somebody else's."""
+    for document, command in typed():
+        program = command.split()[0]
+        assert (
+            elsewhere(command) or program in ("ladder", "eval") or BY_DOCUMENT[program] == document
+        ), f"{document}: nobody runs {command}"
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone holds, with the data of the profile `smoke`."""
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a clone holds, with the data of the profile `smoke` and a raw set of pictures."""
     place = tmp_path_factory.mktemp("place")
     configured(place)
     shutil.copytree(ROOT / "notebooks", place / "notebooks")
     shutil.copytree(ROOT / "experiments/results", place / "experiments/results")
-    for name in ("models", "src"):
-        (place / name).symlink_to(ROOT / name)
+    (place / "models").mkdir()
+    for path in (ROOT / "src", *(ROOT / "models").iterdir()):
+        (place / path.relative_to(ROOT)).symlink_to(path)
     for verb in PREPARING:
         run(f"ladder {verb} --profile smoke", place)
+    bring_photos(place / "data/raw/photos")
     return place
+
+
+def bring_photos(folder: Path) -> None:
+    """A raw set as the guide describes it: JPEGs beside a metadata.jsonl."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(PHOTOS):
+        name, text = f"{number:04}.jpg", f"a picture of noise number {number}"
+        Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(folder / name)
+        rows.append(json.dumps({"file_name": name, "text": text}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows))
 
 
 def run(command: str, place: Path) -> str:
@@ -93,18 +122,30 @@ def run(command: str, place: Path) -> str:
     return ended.stdout
 
 
+def of_ladder(document: str) -> list[str]:
+    """The commands of a document that are run here, as `ladder` and words."""
+    found = [command for name, command in typed() if name == document and not elsewhere(command)]
+    completion = [
+        shlex.split(command)[1].strip("$()") for command in found if command.startswith("eval ")
+    ]
+    plain = [command for command in found if command.startswith("ladder ")]
+    return plain + [command.removeprefix(".venv/bin/") for command in completion]
+
+
+DOCUMENTS = [name for name in dict(typed()) if of_ladder(name)]
+
+
 @pytest.mark.slow
-def test_the_commands_run_in_their_order(place: Path):
-    for command in typed():
-        if elsewhere(command) or command.startswith("dvc "):
-            continue
-        assert command.startswith("ladder "), f"nobody runs {command}"
-        said = run(command, place)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_commands_of_a_document_run_in_their_order(document: str, prepared: Path):
+    for command in of_ladder(document):
+        said = run(command, prepared)
         verb = command.removeprefix("ladder ")
         left = [path for start, paths in LEAVES.items() if verb.startswith(start) for path in paths]
+        left += re.findall(r" -o (\S+)", command)
         assert left or said.strip(), f"{command} must say or leave something"
         for path in left:
-            assert (place / path).is_file(), f"{command} must leave {path}"
+            assert (prepared / path).exists(), f"{command} must leave {path}"
 
 
 @pytest.mark.slow
@@ -120,7 +161,7 @@ def test_dvc_runs_an_experiment_and_shows_how_it_differs(tmp_path: Path):
     subprocess.run(["git", *commit], cwd=clone, check=True)
 
     said = {}
-    for command in typed():
+    for _, command in typed():
         if command.startswith("dvc "):
             program, *words = shlex.split(command)
             program = Path(sys.executable).with_name(program)
@@ -139,6 +180,6 @@ def test_dvc_runs_an_experiment_and_shows_how_it_differs(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_python_runs(tmp_path: Path):
-    (code,) = (block for name, block in blocks("python") if name == "README.md")
+    (code,) = (block for _, block in blocks("python"))
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
     assert (tmp_path / "hearts.png").is_file()

@@ -1,28 +1,43 @@
-"""What the documents tell a person to type can be typed, and what they point at is there."""
+"""What the documents tell a person to type can be typed, and what they point at is there.
+
+Documents are those at the root of the repository and the site's pages in docs/.
+"""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import shlex
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from packaging.requirements import Requirement
 
 from ladder.cli.main import app
 from ladder.config.load import load
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+GENERATED = ROOT / "docs/reference/cli.md"
+DOCUMENTS = tuple(
+    str(path.relative_to(ROOT))
+    for path in (
+        *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    )
+    if path != GENERATED
+)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-LADDER = typer.main.get_command(app)
-VERBS = LADDER.commands
-MADE = ("data/", "runs/", "site/", "experiments/report", "experiments/sweeps", ".venv",
-        "report.json", "figures/")  # fmt: skip
-"""What is there only after something was run; the last two are in data/curated."""
+VERBS = typer.main.get_command(app).commands
+MADE = ("data/", "runs/", "site/", "experiments/report", "experiments/sweeps", ".venv", "figures/",
+        "report.json", "metadata.jsonl")  # fmt: skip
+"""What is there only after something was run or brought; the last three are in folders of data."""
 PLACEHOLDERS = re.compile(r"<[a-z]+>|[A-Z]{3,}")
 """Of paths, such as runs/<arm>-<seed> and experiments/profiles/P.yaml."""
 
@@ -56,20 +71,27 @@ def spans() -> list[tuple[str, str]]:
     ]
 
 
+def options_of(words: list[str]) -> dict[str, Any]:
+    """What `ladder` makes of the words behind it; raises TyperException for those it refuses."""
+    command = typer.main.get_command(app)
+    context = command.make_context("ladder", [*words])
+    while hasattr(command, "commands"):
+        rest = [*context._protected_args, *context.args]
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
+    return context.params
+
+
 def check_ladder(words: list[str]) -> None:
     """The command line takes the words, and the configuration takes the settings among them."""
-    options: dict[str, object] = {}
-    command, words = LADDER, list(words)
-    while hasattr(command, "commands"):
-        name, *words = [word for word in words if word != "--traceback"]
-        if name in ("--version", "--help"):
-            return
-        command = command.commands[name]
-    options = command.make_context(name, words).params
-    if "profile" in options:
+    if words[-1] == "--help":
+        assert words[0] in VERBS
+        return
+    options = options_of(words)
+    if "settings" in options:
         load(options["profile"], options["arm"], options["settings"] or (), root=ROOT)
-    if notebook := options.get("notebook"):
-        assert (ROOT / notebook).is_file(), notebook
+    notebook = options.get("notebook")
+    assert notebook is None or (ROOT / notebook).is_file(), notebook
 
 
 @pytest.mark.parametrize(("document", "command"), commands())
@@ -80,14 +102,25 @@ def test_a_command_can_be_typed(document: str, command: str):
         check_ladder(words)
     elif name == "make":
         assert {word for word in words if "=" not in word} <= TARGETS
+    elif name == "eval":
+        (said,) = words
+        check_ladder(shlex.split(said.strip("$()"))[1:])
     else:
         assert program.startswith((".venv/bin/", "git"))
         assert name == "git" or Path(sys.executable).with_name(name).is_file(), program
 
 
 def test_there_are_commands():
-    assert len(commands()) > 15
+    assert len(commands()) > 40
     assert {Path(shlex.split(command)[0]).name for _, command in commands()} >= {"make", "ladder"}
+
+
+def test_a_command_that_can_not_be_typed_is_found():
+    for words in (["generte", "a star"], ["generate", "a star", "--nope"], ["train", "t3i"]):
+        with pytest.raises(typer.TyperException):
+            check_ladder(words)
+    with pytest.raises(ValueError, match=r"model\.querys"):
+        check_ladder(["train", "t2i", "model.querys=8"])
 
 
 @pytest.mark.parametrize(("document", "span"), sorted({*spans()}))
@@ -95,24 +128,21 @@ def test_what_is_named_is_there(document: str, span: str):
     """A verb, a target of make, a setting with its value, or a file of the repository."""
     words = span.split()
     if words[0] in ("ladder", "make") and len(words) > 1 and not PLACEHOLDERS.search(words[1]):
-        assert words[1] in (VERBS if words[0] == "ladder" else TARGETS)
+        known = VERBS if words[0] == "ladder" else TARGETS
+        assert words[1] in known or words[1].startswith("--")
     elif re.fullmatch(r"[a-z_]+(\.[a-z0-9_]+)+=\S+( [a-z_.]+=\S+)*", span):
         load(arguments=words, root=ROOT)
     elif len(words) == 1 and re.fullmatch(
-        r"[\w.<>/-]+(/|\.(py|md|yaml|json|csv|ipynb|lock))", span
+        r"[\w.<>/-]+(/|\.(py|md|yaml|json|jsonl|csv|ipynb|lock|toml))", span
     ):
-        assert exists(span), f"{document} names {span}"
+        assert exists(span, ROOT / document), f"{document} names {span}"
 
 
-def exists(name: str) -> bool:
-    """Whether a path is in the repository, under src/ladder, or of that name anywhere there."""
+def exists(name: str, document: Path) -> bool:
+    """Whether a path is in the repository, under src/ladder, or beside the document."""
     if name.startswith(MADE) or PLACEHOLDERS.search(name):
         return True
-    return (
-        (ROOT / name).exists()
-        or (ROOT / "src/ladder" / name).exists()
-        or any((ROOT / "src/ladder").rglob(name))
-    )
+    return any((folder / name).exists() for folder in (ROOT, ROOT / "src/ladder", document.parent))
 
 
 @pytest.mark.parametrize(("document", "link"), sorted({
@@ -120,7 +150,7 @@ def exists(name: str) -> bool:
     if "://" not in link
 }))  # fmt: skip
 def test_a_link_leads_somewhere(document: str, link: str):
-    assert (ROOT / link).exists()
+    assert (ROOT / document).parent.joinpath(link).exists()
 
 
 @pytest.mark.parametrize(("document", "block"), blocks("python"))
@@ -131,18 +161,65 @@ def test_python_in_a_document_imports_what_there_is(document: str, block: str):
             assert all(hasattr(module, alias.name) for alias in node.names)
 
 
-# ---- the reference ----
+# ---- the site ----
 
 
-def test_the_reference_is_of_every_module(tmp_path: Path):
-    """And builds without a warning, which the script takes for an error."""
-    pytest.importorskip("pdoc", reason="`make docs` installs it")
-    spec = importlib.util.spec_from_file_location("build", ROOT / "docs/build.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    script.build(tmp_path)
+def test_every_page_is_reached():
+    """Each page and notebook of docs/ stands in the table of contents of a folder's index."""
+    for index in (ROOT / "docs").rglob("index.md"):
+        entries = {
+            line.strip().removesuffix(">").rpartition("<")[2]
+            for block in re.findall(r"```{toctree}\n(.*?)```", index.read_text(), re.DOTALL)
+            for line in block.splitlines()
+        }
+        pages = {path.stem for path in index.parent.iterdir() if path.suffix in (".md", ".ipynb")}
+        assert pages - {"index"} - {GENERATED.stem} <= entries, index
+
+
+def test_every_walkthrough_is_a_tutorial():
+    shown = {path.name for path in (ROOT / "docs/tutorials").glob("*.ipynb")}
+    assert shown == {
+        *(path.name for path in (ROOT / "notebooks").glob("0*.ipynb")),
+        "results.ipynb",
+    }
+
+
+def test_what_the_site_needs_is_locked():
+    """Whatever a package of docs/requirements.lock needs is pinned there or in the other lock."""
+    pytest.importorskip("sphinx", reason="`make docs` installs it")
+    pins = {}
+    for name in ("requirements.lock", "docs/requirements.lock"):
+        for line in (ROOT / name).read_text().splitlines():
+            if not line.startswith("#"):
+                package, version = line.split("==")
+                pins[package.lower().replace("_", "-")] = version
+    for package in pins:
+        for text in metadata.requires(package) or ():
+            need = Requirement(text)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert need.name.lower().replace("_", "-") in pins, f"{package} needs {need.name}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path):
+    """It holds a page for every module, and asks no other server for anything."""
+    pytest.importorskip("sphinx", reason="`make docs` installs it")
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--quiet",
+        "--fail-on-warning",
+        "docs",
+        tmp_path / "html",
+    ]
+    ended = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
     source = ROOT / "src"
-    files = {path.relative_to(source).with_suffix("") for path in source.rglob("*.py")}
+    files = [path.relative_to(source).with_suffix("") for path in source.rglob("*.py")]
     modules = {path.parent if path.name == "__init__" else path for path in files}
-    pages = {path.relative_to(tmp_path).with_suffix("") for path in tmp_path.rglob("*.html")}
-    assert pages == {*modules, Path("index")}
+    pages = {path.stem for path in (tmp_path / "html/reference/modules").glob("ladder*.html")}
+    assert pages == {".".join(module.parts) for module in modules}
+    asked = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?:[^\"]+)\"")
+    for page in tmp_path.rglob("*.html"):
+        assert not asked.findall(page.read_text()), page

@@ -170,25 +170,3 @@ def test_what_is_in_git_is_not_in_the_cache():
 def path_in_run(path: str) -> str:
     """A path of dvc.yaml as it is for the shipped run."""
     return path.replace("${arm}", "ladder").replace("${seed}", "0")
-
-
-FLOORS = (
-    ("config", "world"),
-    ("models",),
-    ("data", "pretraining", "inference"),
-    ("training", "evaluation"),
-    ("experiments", "profiling", "playground"),
-    ("cli",),
-)
-"""Rooms of the package; those of one floor may import each other, in one direction."""
-
-
-def test_imports_go_one_way():
-    """No room imports one of a higher floor."""
-    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    for file in sorted((SOURCE / "ladder").rglob("*.py")):
-        room = file.relative_to(SOURCE / "ladder").parts[0]
-        for name in imports(file.read_text()):
-            imported = name.split(".")[1]
-            if room in floor and imported in floor:
-                assert floor[imported] <= floor[room], f"{file} imports {name}"

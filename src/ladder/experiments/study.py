@@ -56,7 +56,7 @@ class Study(_Strict):
     analysis: Literal["scores", "faults"]
     """What is compared: scores with the control's, or what monitors do to faults."""
     arms: list[str]
-    """Names of experiments/arms/*.yaml."""
+    """Names of `experiments/arms/*.yaml`."""
     seeds: list[int]
     control: str
     """The arm that others are compared with."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaTransformer2DModel
+from jaxtyping import Shaped
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -219,7 +220,8 @@ def _sampled(
     return dict(zip(("final_latents", "image"), drawn, strict=True))
 
 
-def _error(ours: Tensor, recorded: Tensor) -> float:
+def _error(ours: Shaped[Tensor, "*_"], recorded: Shaped[Tensor, "*_"]) -> float:
+    """The largest difference, in units of the largest recorded value; inf for other shapes."""
     if ours.shape != recorded.shape:
         return float("inf")
     if not recorded.is_floating_point():

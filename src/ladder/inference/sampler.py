@@ -104,8 +104,9 @@ def check_solver(scheduler: SchedulerMixin, steps: int) -> None:
 
 
 def generators_of(generator: Generators, count: int) -> list[torch.Generator] | None:
-    """One for each of `count` pictures; a single one, too, draws picture by picture, so that a
-    longer batch only adds some."""
+    """One for each of `count` pictures. A single one draws picture by picture too, so that a longer
+    batch only adds some. Raises ValueError for another number of them.
+    """
     if isinstance(generator, torch.Generator):
         return [generator] * count
     if generator is None:

@@ -34,7 +34,7 @@ UNREADABLE = (
 
 @contextmanager
 def reading(folder: Path, what: str) -> Iterator[None]:
-    """Within it, an error on the content of `folder` becomes a ValueError that names it.
+    """Within it, an error on the content of `folder` raises a ValueError that names it.
 
     `what` is what the folder should have been, such as "a ladder".
     """

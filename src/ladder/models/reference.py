@@ -69,7 +69,10 @@ class Reference:
 
 
 def content_hash(folder: Path) -> str:
-    """SHA-256 of a model's files, whatever their dates and whatever else lies beside them."""
+    """SHA-256 of a model's files, whatever their dates and whatever else lies beside them.
+
+    Raises FileNotFoundError for a folder without .safetensors files.
+    """
     files = sorted({file for pattern in CONTENT for file in folder.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
         raise FileNotFoundError(f"a model's folder holds .safetensors files, got {folder}")

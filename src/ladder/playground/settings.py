@@ -14,14 +14,6 @@ MAXIMUM_GUIDANCE = 20.0
 MAXIMUM_WEIGHT = 2.0
 MAXIMUM_PICTURES = 4
 """Drawn at a time."""
-RANGES = {
-    "seed": (0, MAXIMUM_SEED),
-    "steps": (1, MAXIMUM_STEPS),
-    "guidance": (0, MAXIMUM_GUIDANCE),
-    "image_guidance": (0, MAXIMUM_GUIDANCE),
-    "pictures": (1, MAXIMUM_PICTURES),
-}
-"""The least and the most of every number, both included."""
 MAXIMUM_TEXT = 2000
 """Characters of a prompt or a question; the ladder reads 256 tokens of a prompt."""
 
@@ -44,9 +36,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_text("prompt", self.prompt)
-        for name, (least, most) in RANGES.items():
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be {least} to {most}, got {getattr(self, name)}")
+        check_range("seed", self.seed, 0, MAXIMUM_SEED)
+        check_range("steps", self.steps, 1, MAXIMUM_STEPS)
+        check_range("guidance", self.guidance, 0, MAXIMUM_GUIDANCE)
+        check_range("image_guidance", self.image_guidance, 0, MAXIMUM_GUIDANCE)
+        check_range("pictures", self.pictures, 1, MAXIMUM_PICTURES)
         for weight in self.rungs:
             if not 0 <= weight <= MAXIMUM_WEIGHT:
                 raise ValueError(f"the weight of a rung is 0 to {MAXIMUM_WEIGHT}, got {weight}")
@@ -55,6 +49,12 @@ class Settings:
     def plain(self) -> bool:
         """Whether every rung is left as it is."""
         return all(weight == 1 for weight in self.rungs)
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises ValueError for a value that is not `low` to `high`, both included."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, got {value}")
 
 
 def check_text(name: str, text: str) -> None:

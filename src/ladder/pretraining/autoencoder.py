@@ -15,6 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
 from tqdm import trange
 
 from ladder.config.load import Config
@@ -88,8 +90,10 @@ def train(steps: int, seed: int, folder: Path) -> None:
     )
 
 
-def draw_pictures(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (count, 3, H, W) in -1..1 and where their objects are, (count, 1, H, W) in 0..1."""
+def draw_pictures(
+    rng: np.random.Generator, count: int
+) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 1 H W"]]:
+    """B = `count` pictures in -1..1, and where their objects are, in 0..1."""
     scenes = [draw_scene(rng, int(rng.integers(MOST_OBJECTS + 1))) for _ in range(count)]
     pixels = np.stack([render(scene) for scene in scenes])
     grounds = np.array([BACKGROUNDS[scene.background] for scene in scenes], np.uint8)
@@ -97,13 +101,13 @@ def draw_pictures(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, t
     return to_tensor(pixels), torch.from_numpy(objects).float()[:, None]
 
 
-def to_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in -1..1, channels last in memory."""
+def to_tensor(pixels: UInt8[np.ndarray, "B H W 3"]) -> Float32[Tensor, "B 3 H W"]:
+    """Pictures as values in -1..1, channels last in memory."""
     tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def psnr(error: torch.Tensor) -> float:
+def psnr(error: Float[Tensor, "*_"]) -> float:
     """Peak signal-to-noise ratio in dB of an error between pictures in -1..1."""
     return -10 * math.log10((error**2).mean().item() / 4)
 

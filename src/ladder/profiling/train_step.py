@@ -105,8 +105,10 @@ def step(size: SizeName, pairs: int, device: str) -> dict[str, Any]:
 
 
 def compared(work: Workload, pairs: int) -> dict[str, Any]:
-    """CPU seconds of both in turn, after a first step of each, whose losses must be equal; and
-    once more where the prompts were read before, and what was read is kept on disk."""
+    """CPU seconds of both in turn, after a first step of each, and once more with a prompt cache.
+
+    Raises ValueError if the losses of the first steps differ by more than TOLERANCE.
+    """
     ladder, autoencoder = work.ladder(), make_autoencoder(work.models, work.device)
     pixels, prompts = work.pixels(), work.prompts(ladder)
     with torch.no_grad():

@@ -25,7 +25,8 @@ CONFIG = "config"
 class Checkpoints(Checkpoint):
     """Writes `path` at the start and after every `every` steps, and restores it.
 
-    `config` are the settings that the run depends on. Errors: `path` exists and has other ones.
+    `config` are the settings that the run depends on. Raises ValueError where `path` exists and has
+    other ones.
     """
 
     def __init__(self, path: Path, every: int, config: dict[str, Any]) -> None:

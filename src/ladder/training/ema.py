@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ladder.training.strategies.fsdp import placed, whole
@@ -49,16 +50,16 @@ class WeightEMA:
         finally:
             self._set(saved)
 
-    def state(self) -> list[Tensor]:
+    def state(self) -> list[Float[Tensor, "*_"]]:
         """The averages, in the order of the weights; of sharded ones, all processes call this."""
         return [whole(value) for value in self.values]
 
-    def load(self, state: list[Tensor]) -> None:
-        """Take over what `state` gave. Errors: another number of tensors, other shapes."""
+    def load(self, state: list[Float[Tensor, "*_"]]) -> None:
+        """Take over what `state` gave. Raises ValueError for another number of tensors."""
         for value, loaded in zip(self.values, state, strict=True):
             value.copy_(placed(loaded, value))
 
     @torch.no_grad()
-    def _set(self, values: list[Tensor]) -> None:
+    def _set(self, values: list[Float[Tensor, "*_"]]) -> None:
         for weight, value in zip(self.weights, values, strict=True):
             weight.copy_(value)

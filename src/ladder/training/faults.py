@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xxhash
+from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
@@ -78,7 +79,7 @@ def seed_of(step: int, faults: Faults) -> int:
     return xxhash.xxh64_intdigest(f"fault {faults.seed} {step}".encode()) >> 1
 
 
-def spoil(kind: str, gradients: list[torch.Tensor], seed: int) -> None:
+def spoil(kind: str, gradients: list[Float[torch.Tensor, "*_"]], seed: int) -> None:
     """Change gradients in place as a fault of `kind` would; "garbage" has done so already."""
     if kind == "spike":
         for gradient in gradients:

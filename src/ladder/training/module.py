@@ -142,7 +142,7 @@ class LadderModule(LightningModule):
         return self.ladder.trainable_state()
 
     def load_state_dict(self, state_dict: dict[str, Tensor], *args: Any, **kwargs: Any) -> None:
-        """Take over such a state. Errors: missing or unexpected keys."""
+        """Take over such a state. Raises ValueError for missing or unexpected keys."""
         self.ladder.load_trainable_state(state_dict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
@@ -65,11 +66,11 @@ class GradientMonitor(Callback):
         self.rollbacks = 0
         self.skipped = 0
         """Steps of the run that weren't taken."""
-        self._losses: list[Tensor] = []
+        self._losses: list[Float[Tensor, ""]] = []
         self._keys: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuses strategies under which a skip would do nothing."""
+        """Raises ValueError for strategies under which a skip would do nothing."""
         if self.config.rule != "off" and isinstance(
             trainer.strategy, DeepSpeedStrategy | FSDPStrategy
         ):
@@ -89,7 +90,7 @@ class GradientMonitor(Callback):
         self._keys += getattr(batch, "keys", [])
 
     def on_before_backward(
-        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+        self, trainer: Trainer, pl_module: LightningModule, loss: Float[Tensor, ""]
     ) -> None:
         # Already divided by the number of micro-batches, so the step's loss is the sum.
         self._losses.append(loss.detach())
@@ -169,7 +170,7 @@ def took_step(optimizer: Optimizer) -> bool:
     )
 
 
-def reduced(trainer: Trainer, loss: Tensor, optimizer: Optimizer) -> tuple[float, float]:
+def reduced(trainer: Trainer, loss: Float[Tensor, ""], optimizer: Optimizer) -> tuple[float, float]:
     """Loss and gradient norm as means over the ranks, so that all of them decide alike.
 
     Under DDP the gradients are equal on all ranks already, and so is their norm; where they are

@@ -167,7 +167,10 @@ def attention() -> AbstractContextManager:
 
 
 def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
-    """What `stage` begins with: the foundations, or the ladder of the stage before it in `run`."""
+    """What `stage` begins with: the foundations, or the ladder of the stage before it in `run`.
+
+    Raises ValueError where that stage left no ladder, or one of other settings.
+    """
     if stage == STAGES[0]:
         return Ladder.from_foundations(config.model, config.foundations, config.seed)
     before = STAGES[STAGES.index(stage) - 1]

@@ -43,7 +43,7 @@ def draw_edit(
 ) -> Edit:
     """An edit of `scene` (or of a random one); of a random kind that is possible if none is named.
 
-    Errors: ValueError for a scene without objects, or of one object that can't be swapped.
+    Raises ValueError for a scene without objects, or of one object that can't be swapped.
     """
     scene = scene or draw_scene(rng, choose(rng, OBJECTS if kind != "swap" else OBJECTS[1:]))
     possible = KINDS if len(scene.things) > 1 else tuple(k for k in KINDS if k != "swap")

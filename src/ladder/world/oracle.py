@@ -17,7 +17,7 @@ from functools import cache
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from ladder.world.render import coverage
 from ladder.world.scenes import BACKGROUNDS, CELL, COLORS, GRID, JITTER, SHAPES, SIZES, Scene, Thing
@@ -80,7 +80,10 @@ class Detections:
 
 
 def detect(image: UInt8[np.ndarray, "H W 3"]) -> Detections:
-    """All objects of `image` (RGB), most certain first."""
+    """All objects of `image` (RGB), most certain first.
+
+    Raises ValueError for another type or shape.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
     pixels = image.astype(np.float32)
@@ -141,7 +144,7 @@ def _classify(
     pixels: Float32[np.ndarray, "H W 3"],
     ground: Float32[np.ndarray, " C"],
     own: Bool[np.ndarray, "H W"],
-    stats: np.ndarray,
+    stats: Int32[np.ndarray, " 5"],
 ) -> Detection:
     """The detection of the component `own`, whose box `stats` holds as OpenCV gives it."""
     x, y, width, height, _ = (int(value) for value in stats)
@@ -233,6 +236,6 @@ def _templates() -> _Templates:
     return _Templates(stacked, (stacked**2).sum(1), names, np.array(centers, np.float32))
 
 
-def _norm(vectors: np.ndarray) -> np.ndarray:
+def _norm(vectors: Float32[np.ndarray, "*S C"]) -> Float32[np.ndarray, "*S"]:
     """Lengths along the last axis."""
     return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))

@@ -2,6 +2,8 @@
 
 Each shape is drawn once by 8 x 8 supersampling; a picture is then a background with ready-made
 patches copied into it, which makes tens of thousands of scenes a second possible.
+
+Letters: H and W height and width in pixels, P side of a patch, N points along an axis.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from jaxtyping import Bool, Float64, UInt8
 
 from ladder.world.scenes import BACKGROUNDS, CELL, COLORS, GRID, SIZES, Scene
 
@@ -16,8 +19,8 @@ SIDE = GRID * CELL
 SUPERSAMPLING = 8
 
 
-def render(scene: Scene) -> np.ndarray:
-    """Picture of `scene`: uint8 (SIDE, SIDE, 3), RGB."""
+def render(scene: Scene) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture of `scene` in RGB, of SIDE x SIDE pixels."""
     image = np.empty((SIDE, SIDE, 3), np.uint8)
     image[:] = BACKGROUNDS[scene.background]
     for thing in scene.things:
@@ -29,8 +32,8 @@ def render(scene: Scene) -> np.ndarray:
 
 
 @cache
-def coverage(shape: str, radius: int) -> np.ndarray:
-    """Share of each pixel that `shape` covers: float64 (2 * radius + 2, 2 * radius + 2)."""
+def coverage(shape: str, radius: int) -> Float64[np.ndarray, "P P"]:
+    """The share of each pixel that `shape` covers; P is 2 * radius + 2."""
     side = 2 * radius + 2
     axis = (np.arange(side * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - side / 2
     inside = _inside(shape, axis[None, :] / radius, axis[:, None] / radius)
@@ -38,13 +41,15 @@ def coverage(shape: str, radius: int) -> np.ndarray:
 
 
 @cache
-def _patch(shape: str, size: str, color: str, background: str) -> np.ndarray:
+def _patch(shape: str, size: str, color: str, background: str) -> UInt8[np.ndarray, "P P 3"]:
     alpha = coverage(shape, SIZES[size])[..., None]
     mixed = alpha * np.array(COLORS[color]) + (1 - alpha) * np.array(BACKGROUNDS[background])
     return mixed.round().astype(np.uint8)
 
 
-def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _inside(
+    shape: str, x: Float64[np.ndarray, "1 N"], y: Float64[np.ndarray, "N 1"]
+) -> Bool[np.ndarray, "N N"]:
     """Which points belong to the shape of radius 1 around the origin; y points down."""
     if shape == "circle":
         return x**2 + y**2 < 0.92

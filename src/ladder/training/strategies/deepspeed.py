@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -35,7 +36,9 @@ class ZeroStrategy(DDPStrategy):
     """Lightning's strategy for whole weights, with DeepSpeed in the place of DDP.
 
     Lightning's own for DeepSpeed makes DeepSpeed's step and DeepSpeed's checkpoints, and only on
-    GPUs. Errors: ValueError where the package is missing.
+    GPUs. Raises ValueError where the package is missing.
+
+    Letters: F values of a flat tensor.
     """
 
     def __init__(self) -> None:
@@ -79,7 +82,7 @@ class ZeroStrategy(DDPStrategy):
         yield
         self.model.set_gradient_accumulation_boundary(True)
 
-    def post_backward(self, closure_loss: Tensor) -> None:
+    def post_backward(self, closure_loss: Float[Tensor, ""]) -> None:
         """Hand the averaged gradients to the optimizer, where a monitor sees them."""
         zero = self.model.optimizer
         if self.model.is_gradient_accumulation_boundary():
@@ -149,7 +152,7 @@ class ZeroStrategy(DDPStrategy):
         """Whether DeepSpeed has the model."""
         return self.model is not self.lightning_module
 
-    def _part(self, value: Tensor) -> DTensor:
+    def _part(self, value: Float[Tensor, " F"]) -> DTensor:
         """What this process keeps of a flat tensor, as such."""
         return DTensor.from_local(value, self._mesh, [Shard(0)])
 
@@ -177,7 +180,7 @@ def settings(trained: int, autocast: bool) -> dict[str, Any]:
     }
 
 
-def cut(value: Tensor, weight: Tensor) -> Tensor:
+def cut(value: Float[Tensor, "*F"], weight: Float[Tensor, "*_"]) -> Float[Tensor, "*_"]:
     """Of a flat tensor what belongs to `weight`; a number, the count of steps, as it is.
 
     DeepSpeed makes weights views of such a tensor. Each gets a copy of its own: AdamW would count
@@ -188,7 +191,11 @@ def cut(value: Tensor, weight: Tensor) -> Tensor:
     return value.clone()
 
 
-def joined(values: Sequence[Tensor], weights: Sequence[Tensor], like: Tensor) -> Tensor:
+def joined(
+    values: Sequence[Float[Tensor, "*_"]],
+    weights: Sequence[Float[Tensor, "*_"]],
+    like: Float[Tensor, " F"],
+) -> Float[Tensor, " F"]:
     """The flat tensor of the shape of `like` of which `cut` gives `values`."""
     flat = torch.zeros(like.shape, dtype=like.dtype)
     for value, weight in zip(values, weights, strict=True):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jaxtyping import Shaped
 from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
 from torch import Tensor
 from torch.distributed import DeviceMesh
@@ -101,14 +102,16 @@ def shard(ladder: Ladder, mesh: DeviceMesh) -> None:
         register_fsdp_forward_method(ladder, method)
 
 
-def whole(value: Tensor) -> Tensor:
-    """A tensor put together on the CPU from its parts, which all processes must call; one that is
-    in no parts as it is."""
+def whole(value: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
+    """A tensor put together on the CPU from its parts; one that has no parts, as it is.
+
+    All processes must call it.
+    """
     return value.full_tensor().cpu() if isinstance(value, DTensor) else value
 
 
-def placed(value: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor what this process keeps, if `like` is in parts."""
+def placed(value: Shaped[Tensor, "*S"], like: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
+    """A whole tensor, placed over the processes as `like` is."""
     if not isinstance(like, DTensor):
         return value
     mesh = like.device_mesh
