@@ -222,6 +222,8 @@ def test_the_committed_result_is_read_from_git(
     folder = tmp_path / "experiments/results"
     folder.mkdir(parents=True)
     shipped = root / "experiments/results"
+    (tmp_path / "experiments/arms").mkdir()
+    (tmp_path / "params.yaml").touch()  # what makes a folder a repository of ours
     for ending in (".json", outcomes.ENDING):
         (folder / f"ladder-0{ending}").write_bytes((shipped / f"ladder-0{ending}").read_bytes())
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
