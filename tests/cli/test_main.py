@@ -354,3 +354,16 @@ def test_an_error_that_is_no_fault_of_the_input_stays_one(monkeypatch):
     monkeypatch.setattr("ladder.world.shards.write", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         main.main(["world"])
+
+
+def test_a_training_that_diverges_ends_with_code_1_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    from ladder.training import monitor, stages
+
+    def diverging(*_: object, **__: object) -> None:
+        raise monitor.DivergedError("weights must be finite, got queries")
+
+    monkeypatch.setattr(stages, "run_stage", diverging)
+    assert main.main(["train", "t2i"]) == 1
+    assert capsys.readouterr().err == "ladder train: weights must be finite, got queries\n"

@@ -5,6 +5,7 @@ They work in the repository that the working directory is in, under its `params.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -115,12 +116,17 @@ def train(
         typer.Option(metavar="FOLDER", help="Write the whole pipeline there, ready to use."),
     ] = None,
 ) -> None:
-    """Train one stage of the ladder, in runs/ARM-SEED/STAGE."""
+    """Train one stage of the ladder, in runs/ARM-SEED/STAGE; exit code 1 if it diverges."""
     export = export and export.absolute()
     config = configuration(profile, arm, settings)
+    from ladder.training.monitor import DivergedError
     from ladder.training.stages import run_stage
 
-    run_stage(config, stage, ENCODED, export=export)
+    try:
+        run_stage(config, stage, ENCODED, export=export)
+    except DivergedError as error:
+        print(f"ladder train: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
 
 
 @app.command(rich_help_panel=PIPELINE)
