@@ -28,8 +28,12 @@ ELSEWHERE = {
     "ladder study": "tests/experiments",
     "papermill notebooks/ablation_layers.ipynb": "tests/test_notebooks.py",
     "ladder fetch benchmark": "tests/evaluation/download",
+    "ladder draw": "tests/evaluation/test_published.py",
     "ladder observe": "tests/evaluation/vlm_judges",
     "ladder score": "tests/evaluation/scorers",
+    "ladder benchmark": "tests/evaluation/test_published.py",
+    "ladder table": "tests/evaluation/test_published.py",
+    "torchrun": "tests/data/training/test_encode.py",
     "ladder import-published": "tests/inference",
     "ladder export-published": "tests/inference",
 }

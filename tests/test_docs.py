@@ -36,8 +36,8 @@ DOCUMENTS = tuple(
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VERBS = typer.main.get_command(app).commands
 MADE = ("data/", "runs/", "site/", "experiments/report", "experiments/sweeps", ".venv", "figures/",
-        "report.json", "metadata.jsonl")  # fmt: skip
-"""What is there only after something was run or brought; the last three are in folders of data."""
+        "report.json", "metadata.jsonl", "mapping.yaml")  # fmt: skip
+"""What is there only after something was run or brought; the last four are in folders of data."""
 PLACEHOLDERS = re.compile(r"<[a-z]+>|[A-Z]{3,}")
 """Of paths, such as runs/<arm>-<seed> and experiments/profiles/P.yaml."""
 
@@ -53,12 +53,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every line of the shell blocks, with lines that go on joined, without comments."""
+    """Every line of the shell blocks, with lines that go on joined, without comments, and without
+    the file that takes what is said."""
     found = []
     for name, block in blocks("sh"):
         for line in block.replace("\\\n", " ").splitlines():
             if words := shlex.split(line, comments=True):
-                found.append((name, shlex.join(words)))
+                ends = words.index(">") if ">" in words else len(words)
+                found.append((name, shlex.join(words[:ends])))
     return found
 
 
