@@ -91,7 +91,10 @@ def check_ladder(words: list[str]) -> None:
         return
     options = options_of(words)
     if "settings" in options:
-        load(options["profile"], options["arm"], options["settings"] or (), root=ROOT)
+        settings = options["settings"] or ()
+        if words[0] == "curate":  # takes the folder of raw sets among them
+            settings = [word for word in settings if "=" in word]
+        load(options["profile"], options["arm"], settings, root=ROOT)
     notebook = options.get("notebook")
     assert notebook is None or (ROOT / notebook).is_file(), notebook
 
