@@ -74,12 +74,19 @@ def status(name: Name, preset: Preset = "main") -> None:
 
 
 @study.command()
-def report() -> None:
+def report(
+    name: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="Also print the tables of this study.")
+    ] = None,
+) -> None:
     """Write tables, figures and one HTML page of all studies into experiments/report."""
     from ladder.experiments.report import page
 
     enter_repository()
-    print(page.report(page.Reported.read()))
+    known = page.Reported.read()
+    if name is not None:
+        print(page.tables_of(known, name))
+    print(page.report(known))
 
 
 @study.command()

@@ -21,6 +21,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from matplotlib.figure import Figure
 
+from ladder.config.layers import ConfigError
 from ladder.experiments.report import figures, tables
 from ladder.experiments.results import LEGACY, RESULTS, Run, read_runs
 from ladder.experiments.study import Study
@@ -87,6 +88,22 @@ def report(known: Reported, folder: Path = Path("experiments/report")) -> Path:
     )
     (folder / "report.html").write_text(html + "\n")
     return folder / "report.html"
+
+
+def tables_of(known: Reported, name: str) -> str:
+    """What the report says of one study, as text.
+
+    Raises ConfigError for a study that it is not about.
+    """
+    if name == known.layers.name:
+        table = tables.scores(known.layers, known.runs)
+        found = {metric: tables.readable(table, metric) for metric in known.layers.outcomes}
+    elif name == known.monitors.name:
+        found = {"monitors under faults": tables.monitors(known.monitors, known.runs)}
+    else:
+        about = f"{known.layers.name}, {known.monitors.name}"
+        raise ConfigError(f"the report is about the studies {about}, got {name!r}")
+    return "\n\n".join(f"{title}\n{rows.to_string(index=False)}" for title, rows in found.items())
 
 
 def verdicts_of(table: pd.DataFrame) -> dict[str, dict[str, dict]]:
