@@ -78,8 +78,10 @@ def code_cells(path: Path) -> list[nbformat.NotebookNode]:
 
 
 def meaning(modules: Iterable[str], source: Path = SOURCE) -> str:
-    """SHA-256 over the syntax trees of `modules` and all that they may load; those that say nothing,
-    such as the file of a package, don't count."""
+    """SHA-256 over the syntax trees of `modules` and all that they may load.
+
+    Those that say nothing, such as the file of a package, don't count.
+    """
     names = sorted(set().union(*(closure(module, source) for module in modules)))
     trees = {name: _tree(path_of(name, source).read_text()) for name in names}
     lines = [f"{name} {tree}" for name, tree in trees.items() if tree != _tree("")]

@@ -85,6 +85,7 @@ def test_a_worker_that_joins_late_gets_work(scheduler):
         late = _start([sys.executable, "-m", "distributed.cli.dask_worker", scheduler,
                        "--nthreads", "1", "--no-nanny", "--no-dashboard"])  # fmt: skip
         try:
+            client.wait_for_workers(2, timeout=120)
             assert len({*done} - alone) >= 1, "the late worker did nothing"
         finally:
             late.kill()
