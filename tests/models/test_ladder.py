@@ -174,7 +174,8 @@ def test_noise_is_added_to_the_queries(foundations, prompts):
     ladder, noisy = make(foundations), make(foundations)
     noise = torch.randn_like(ladder.queries)
     noisy.queries.data += noise
-    assert torch.equal(ladder.conditions(prompts, noise), noisy.conditions(prompts))
+    same = noise.expand(len(prompts), -1, -1)
+    assert torch.equal(ladder.conditions(prompts, same), noisy.conditions(prompts))
     assert not torch.equal(ladder.conditions(prompts), noisy.conditions(prompts))
 
 

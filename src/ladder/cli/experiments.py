@@ -180,8 +180,6 @@ def sweep(
     """Run a notebook over a grid of parameters."""
     from ladder.experiments import grid
 
-    notebook, output = notebook.absolute(), output.absolute() if output else None
-    enter_repository()
     folder = output or Path("experiments/sweeps") / notebook.stem
     table = grid.sweep(notebook, grid.grid_of(parameters or []), folder, jobs)
     print(table.to_string(index=False))

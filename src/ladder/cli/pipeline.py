@@ -5,6 +5,7 @@ They work in the repository that the working directory is in, under its `params.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -44,7 +45,7 @@ def curate(
 ) -> None:
     """Check, sort out and split the raw sets of a folder, by default data/raw."""
     words = settings or []
-    folders = [word for word in words if "=" not in word or Path(word).is_dir()]
+    folders = [word for word in words if "=" not in word or os.path.isdir(word)]
     if len(folders) > 1:
         raise ValueError(f"curate takes one folder of raw sets, got {len(folders)}: {folders}")
     # What is typed counts from where it is typed.
