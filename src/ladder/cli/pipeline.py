@@ -45,7 +45,7 @@ def curate(
 ) -> None:
     """Check, sort out and split the raw sets of a folder, by default data/raw."""
     words = settings or []
-    folders = [word for word in words if "=" not in word or os.path.isdir(word)]
+    folders = [word for word in words if "=" not in word or os.path.isdir(word)]  # noqa: PTH112 (long words raise there)
     if len(folders) > 1:
         raise ValueError(f"curate takes one folder of raw sets, got {len(folders)}: {folders}")
     # What is typed counts from where it is typed.
