@@ -191,9 +191,18 @@ def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
+MAXIMUM_ASPECT = 200
+"""Of a picture that a person gives: longer side to shorter, as Qwen's own processor has it."""
+
+
 def read_picture(path: Path) -> Image.Image:
-    """A picture in RGB, upright; raises ValueError for what is none, or is too large."""
+    """A picture in RGB, upright; raises ValueError for what is none, too large or too long."""
     try:
-        return decode(path.read_bytes(), MAXIMUM_PIXELS)
+        picture = decode(path.read_bytes(), MAXIMUM_PIXELS)
     except BadSampleError as error:
         raise ValueError(f"{path}: not a picture that can be used ({error.reason})") from error
+    aspect = max(picture.size) / min(picture.size)
+    if aspect >= MAXIMUM_ASPECT:
+        rule = f"aspect ratio must be smaller than {MAXIMUM_ASPECT}"
+        raise ValueError(f"{path}: {rule}, got {aspect:g}")
+    return picture

@@ -24,6 +24,7 @@ from ladder.config.load import Sampling
 from ladder.data.resize import fit
 from ladder.data.training.encoded import open_split
 from ladder.inference.pipeline import LadderPipeline
+from ladder.training.checkpoints import require_finite_weights
 from ladder.training.loggers import log_image
 from ladder.training.module import LadderModule
 from ladder.training.strategies.fsdp import ShardedStrategy
@@ -72,7 +73,10 @@ class Grids(Callback):
         step = trainer.global_step
         # Where weights are sharded, every process has to take part.
         draws = trainer.is_global_zero or isinstance(trainer.strategy, ShardedStrategy)
-        if step > self._seen and step % self.every == 0 and draws:
+        due = step > self._seen and step % self.every == 0
+        if due:
+            require_finite_weights(trainer, pl_module)
+        if due and draws:
             self.pipeline.vae.to(pl_module.device)
             pl_module.ladder.eval()
             with pl_module.ema.applied():

@@ -10,6 +10,7 @@ tensorboard/        the same, to watch
 samples/            grids of fixed prompts from fixed noise
 events.jsonl        the steps that the monitor didn't let pass
 faults.jsonl        the steps that were spoilt on purpose, if any
+lock                held while the stage runs: two trainings of one stage exclude each other
 last.ckpt           only while the stage runs: an interrupted stage goes on from it, bit for bit
 """
 

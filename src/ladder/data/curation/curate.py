@@ -21,7 +21,7 @@ import logging
 import pickle
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -57,6 +57,8 @@ class Listed:
     shard: Shard
     folder: Path
     """Where a file lies for each chunk of records, and one with what follows."""
+    chunk: int
+    """Records of a chunk, at most."""
     lengths: tuple[int, ...] = ()
     """Records of each chunk."""
     understood: bool = True
@@ -116,7 +118,7 @@ def curate(raw: Path, out: Path, curation: Curation) -> None:
     todo = [
         Listed(found.folder.name, shard, work / "records" / changes.key_of(
             found.folder.name, shard.name, CHUNK, changes.stamp(shard.depends), listing
-        ))
+        ), CHUNK)
         for found in sets for shard in found.shards
     ]  # fmt: skip
     now = _state(sets, todo, seeing, curation)
@@ -187,7 +189,7 @@ def _list(listed: Listed) -> Listed:
         log.warning("not understood: %s", error)
         records, understood = [], False
     lengths = []
-    for number, some in enumerate(batched(records, CHUNK)):
+    for number, some in enumerate(batched(records, listed.chunk)):
         (listed.folder / f"{number:05d}.pickle").write_bytes(pickle.dumps(some))
         lengths.append(len(some))
     parts = (
@@ -195,7 +197,7 @@ def _list(listed: Listed) -> Listed:
         for part in (record.target, *record.sources) if isinstance(part, Extent)
     )  # fmt: skip
     used = tuple(sorted({str(part.path) for part in parts}))
-    result = Listed(listed.set, listed.shard, listed.folder, tuple(lengths), understood, used)
+    result = replace(listed, lengths=tuple(lengths), understood=understood, used=used)
     _write_whole(done, pickle.dumps(result))
     return result
 

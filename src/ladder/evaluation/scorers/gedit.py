@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ladder.evaluation.scorers.items import Item, mean, read_all, read_items, what_is_missing
-from ladder.evaluation.scorers.judge_text import final_text
+from ladder.evaluation.scorers.judge_text import final_text, whole
 
 KINDS = (
     "background_change", "color_alter", "material_alter", "motion_change", "ps_human",
@@ -47,7 +47,7 @@ def official_numbers(text: str) -> list[float] | None:
         return _score_of(text[start:end])
     start, end = text.find("["), text.rfind("]") + 1
     if LIST.fullmatch(text[start:end]):
-        return json.loads(text[start:end])
+        return [whole(number) for number in re.findall(r"\d+", text[start:end])]
     try:
         number = int(text)
     except ValueError:

@@ -15,6 +15,18 @@ REFUSAL = re.compile(
 """How a model begins that declines. It is looked for only in a text that fits no rule."""
 
 
+LONGEST = 9
+"""Digits of a number that is read as it is."""
+
+
+def whole(digits: str) -> int:
+    """The whole number in `digits`; of more than LONGEST, one that is above every scale.
+
+    Python itself refuses to read numbers of more than 4,300 digits.
+    """
+    return int(digits) if len(digits) <= LONGEST else 10**LONGEST
+
+
 def final_text(text: str) -> str:
     """What stands behind the drafts of a model that thinks aloud; nothing if a draft has no end.
 

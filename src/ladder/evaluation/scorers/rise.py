@@ -28,7 +28,7 @@ from ladder.evaluation.scorers.items import (
     texts_of,
     what_is_missing,
 )
-from ladder.evaluation.scorers.judge_text import final_text
+from ladder.evaluation.scorers.judge_text import final_text, whole
 
 LOGICAL = "logical_reasoning"
 CATEGORIES = ("temporal_reasoning", "causal_reasoning", "spatial_reasoning", LOGICAL)
@@ -45,7 +45,7 @@ Marks = Mapping[str, float]
 def official_numbers(text: str) -> list[int] | None:
     """All numbers behind the first "Final Score" that is followed by one."""
     for found in FINAL.findall(text):
-        if numbers := [int(number) for number in re.findall(r"\d+", found)]:
+        if numbers := [whole(number) for number in re.findall(r"\d+", found)]:
             return numbers
     return None
 
@@ -57,8 +57,8 @@ def fixed_number(text: str, highest: int = HIGHEST) -> int | None:
         return None
     number, scale = found[-1]
     lowest = 0 if highest == 1 else 1
-    inside = lowest <= int(number) <= highest and scale in ("", str(highest))
-    return int(number) if inside else None
+    inside = lowest <= whole(number) <= highest and scale in ("", str(highest))
+    return whole(number) if inside else None
 
 
 def score(text: str, _: Any, per_item: bool) -> dict[str, Any]:

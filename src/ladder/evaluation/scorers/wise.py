@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ladder.evaluation.scorers.items import Item, mean, read_all, read_items, what_is_missing
-from ladder.evaluation.scorers.judge_text import final_text
+from ladder.evaluation.scorers.judge_text import final_text, whole
 
 PARTS = {"consistency": 0.7, "realism": 0.2, "aesthetic_quality": 0.1}
 HIGHEST = 2
@@ -72,7 +72,7 @@ def fixed_wiscore(text: str) -> float | None:
     """Each name on a line of its own, once, with a number from 0 to 2."""
     rest = final_text(text)
     lines = re.findall(r"(?m)^[ \t]*([0-2])[ \t]*$", rest)
-    named = [(name.lower().replace(" ", "_"), int(n)) for name, n in NAMED.findall(rest)]
+    named = [(name.lower().replace(" ", "_"), whole(n)) for name, n in NAMED.findall(rest)]
     if not named and len(lines) == len(PARTS):
         named = [*zip(PARTS, map(int, lines), strict=True)]
     found = dict(named)
