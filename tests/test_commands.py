@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -169,7 +170,15 @@ def test_dvc_runs_an_experiment_and_shows_how_it_differs(tmp_path: Path):
         if command.startswith("dvc "):
             program, *words = shlex.split(command)
             program = Path(sys.executable).with_name(program)
-            ended = subprocess.run([program, *words], cwd=clone, capture_output=True, text=True)
+            # The clone has no .venv: its stages run by the Python of the tests.
+            path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+            ended = subprocess.run(
+                [program, *words],
+                cwd=clone,
+                env=os.environ | {"PATH": path},
+                capture_output=True,
+                text=True,
+            )
             assert ended.returncode == 0, f"{command}: {ended.stderr[-3000:]}"
             said[" ".join(words[:2])] = ended.stdout
     columns = re.findall(r"\S+", said["exp show"].splitlines()[1])
