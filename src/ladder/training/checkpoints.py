@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from ladder.config.files import settle
 from ladder.config.load import require_same
 from ladder.training.monitor import DivergedError, took_step
 from ladder.training.strategies.fsdp import whole
@@ -54,7 +55,7 @@ class Checkpoints(Checkpoint):
         part = self.path.with_suffix(".part")
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
-            part.replace(self.path)
+            settle(part, self.path)
         trainer.strategy.barrier()
 
     def go_back(self, trainer: Trainer) -> dict[str, Any]:

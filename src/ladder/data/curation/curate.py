@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Curation
 from ladder.data.curation import changes
 from ladder.data.curation.contamination import Finder, read_prompts
@@ -144,7 +145,7 @@ def curate(raw: Path, out: Path, curation: Curation) -> None:
         pass
     save_figures(partial(_find, chunks), out, curation.maximum_pixels)
     summarize(out, {found.folder.name: _unread(found, lists) for found in sets})
-    _write_whole(work / "state.json", json.dumps(now).encode())
+    write_text(work / "state.json", json.dumps(now))
     _forget(work, lists, chunks)
 
 
@@ -198,7 +199,8 @@ def _list(listed: Listed) -> Listed:
     )  # fmt: skip
     used = tuple(sorted({str(part.path) for part in parts}))
     result = replace(listed, lengths=tuple(lengths), understood=understood, used=used)
-    _write_whole(done, pickle.dumps(result))
+    with replacing(done) as part:
+        part.write_bytes(pickle.dumps(result))
     return result
 
 
@@ -218,11 +220,9 @@ def _chunks(lists: Iterable[Listed], work: Path, seeing: str) -> list[Chunk]:
 def _examine(curation: Curation, finder: Finder | None, chunk: Chunk) -> None:
     if chunk.part.is_file():
         return
-    chunk.part.parent.mkdir(parents=True, exist_ok=True)
     table = examine(_records(chunk), chunk.name, curation, finder)
-    unfinished = chunk.part.with_suffix(".unfinished")
-    pq.write_table(table, unfinished)
-    unfinished.replace(chunk.part)
+    with replacing(chunk.part) as part:
+        pq.write_table(table, part)
 
 
 def _records(chunk: Chunk) -> list[Record | Rejected]:
@@ -239,7 +239,7 @@ def _decide(chunks: Sequence[Chunk], decisions: Path, work: Path, curation: Cura
     marker = work / "decided"
     if not (decisions.is_file() and marker.is_file() and marker.read_text() == asked):
         decide(parts, decisions, work / "scratch", curation)
-        _write_whole(marker, asked.encode())
+        write_text(marker, asked)
 
 
 def _announced(chunks: Sequence[Chunk], out: Path, work: Path) -> list[Shelf]:
@@ -308,8 +308,7 @@ def _write(decisions: Path, out: Path, work: Path, shelf: Shelf) -> None:
     marker = _marker(work, path)
     marker.unlink(missing_ok=True)
     write_shard((_packed(records[row["number"] - chunk.first], row) for row in kept), path)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(marker, shelf.state.encode())
+    write_text(marker, shelf.state)
 
 
 def _packed(record: Record, row: dict) -> Packed:
@@ -318,12 +317,6 @@ def _packed(record: Record, row: dict) -> Packed:
     target, *sources = (storable(part.read()) for part in (record.target, *record.sources))
     truth = row["truth"] and json.loads(row["truth"])
     return Packed(key, tuple(row["captions"]), target, tuple(sources), truth)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
 
 
 def _find(chunks: Sequence[Chunk], name: str, numbers: set[int]) -> dict[int, Record | Rejected]:
