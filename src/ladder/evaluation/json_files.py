@@ -7,6 +7,7 @@ JSON lines and CSV they are data, so text is split at line feeds here and nowher
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,18 @@ def dumps(value: Any, indent: int | None = None) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole: a run that is killed leaves the old file, or the new one."""
+    """Write a file whole: a run that is killed leaves the old file, or the new one.
+
+    Raises OSError, naming the file, where it can't be written; then nothing is left of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="")
-    part.replace(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_text(path: Path) -> str:
