@@ -46,7 +46,7 @@ SORRY = re.compile(
 )
 """How a model begins that declines. It is looked for only in a text that fits no rule."""
 DASHES = r"\N{EN DASH}\N{EM DASH}-"
-NOT_MORE = rf"(?![^\W_]|[.,]\d|\s*%|\s*(?:[{DASHES}~/]|(?:out\s+)?of\b|to\b|or\b|and\b)\s*\d)"
+NOT_MORE = rf"(?![^\W_]|[.,]\d|\s*%|\s*(?:[~/{DASHES}]|(?:out\s+)?of\b|to\b|or\b|and\b)\s*\d)"
 """Behind a number: it isn't a part of one, of a range or of a share."""
 SCALE = rf"(?:\s*(?:/|out\s+of|of)\s*(?P<scale>\d+))?{NOT_MORE}"
 """Behind a mark: what it is out of, if the judge says so."""
