@@ -144,8 +144,8 @@ def load(config: Config, folder: Path) -> LadderPipeline:
     trained = renamed(json.loads((folder / "training.json").read_text()), str(folder))
     wanted = config.as_dict()
     require_same({section: wanted[section] for section in trained}, trained, str(folder))
-    ladder = Ladder.from_pretrained(folder).eval()
-    ladder.understanding.to(getattr(torch, config.foundations.dtype))
+    dtype = getattr(torch, config.foundations.dtype)
+    ladder = Ladder.from_pretrained(folder, mllm_dtype=dtype).eval()
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
