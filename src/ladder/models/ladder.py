@@ -247,10 +247,14 @@ class Ladder(ModelMixin):
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path | str, torch_dtype: torch.dtype | None = None, **_: Any
+        cls,
+        folder: Path | str,
+        torch_dtype: torch.dtype | None = None,
+        mllm_dtype: torch.dtype | None = None,
+        **_: Any,
     ) -> Ladder:
         """Load a saved ladder and the MLLM it names, all in `torch_dtype` (default float32) but for
-        the MLLM's adapter, which is float32.
+        the MLLM, if `mllm_dtype` is another, and for its adapter, which is float32.
 
         A pipeline passes diffusers' other loading options too; they have no meaning here. Raises
         ValueError if the MLLM isn't the one the ladder was trained on, or keys don't match.
@@ -261,7 +265,7 @@ class Ladder(ModelMixin):
         reference = Reference.read(settings["mllm"], folder)
         generator = load_generator(folder, GENERATOR, dtype)
         visual_tokens = settings.get(VISUAL_TOKENS)
-        understanding = Understanding.from_pretrained(reference, dtype, visual_tokens)
+        understanding = Understanding.from_pretrained(reference, mllm_dtype or dtype, visual_tokens)
         if settings.get(MLLM_ADAPTER):
             read_mllm_adapter(understanding.mllm, folder / MLLM_ADAPTER, taps.highest)
         ladder = cls(
@@ -272,7 +276,9 @@ class Ladder(ModelMixin):
             settings["connectors"],
             settings["connector_width"],
         )
-        nn.Module.to(ladder, dtype)  # diffusers' own warns of modules that must stay in float32
+        ladder.queries.data = ladder.queries.data.to(dtype)
+        for part in (ladder.connector, ladder.mixture, ladder.generator):
+            nn.Module.to(part, dtype)  # diffusers' own warns of what must stay in float32
         own = load_file(folder / WEIGHTS)
         own |= {
             name: value

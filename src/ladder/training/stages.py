@@ -33,6 +33,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ladder.config.load import Cluster, Config, Stage, require_same
 from ladder.data.training.datamodule import LadderData
 from ladder.inference.pipeline import LadderPipeline
+from ladder.models.device import find_device
 from ladder.models.ladder import Ladder
 from ladder.training.checkpoints import Checkpoints
 from ladder.training.connector_warmup import warm_up
@@ -118,6 +119,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         gradient_clip_val=chosen.clip,
         precision=chosen.precision,
         strategy=strategy_of(cluster),
+        accelerator=find_device(cluster.device).type,
         devices=cluster.devices,
         num_nodes=cluster.nodes,
         deterministic=True,
@@ -179,9 +181,8 @@ def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
     if not (folder / SETTINGS).is_file():
         raise ValueError(f"{folder} must hold a ladder; `ladder train {before}` writes it")
     require_same(settings(config, before), json.loads((folder / SETTINGS).read_text()), str(folder))
-    ladder = Ladder.from_pretrained(folder)
-    ladder.understanding.to(getattr(torch, config.foundations.dtype))
-    return ladder
+    # Cast after it was loaded, the MLLM would take its bytes in float32 first.
+    return Ladder.from_pretrained(folder, mllm_dtype=getattr(torch, config.foundations.dtype))
 
 
 def settings(config: Config, stage: StageName) -> dict[str, Any]:
