@@ -37,6 +37,7 @@ from ladder.config.lock import locked
 from ladder.data.training.datamodule import LadderData
 from ladder.inference.pipeline import LadderPipeline
 from ladder.inference.shipped import MARKER
+from ladder.models.device import find_device
 from ladder.models.ladder import Ladder
 from ladder.training.checkpoints import Checkpoints, earlier_than_last
 from ladder.training.connector_warmup import warm_up
@@ -133,6 +134,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         gradient_clip_val=chosen.clip,
         precision=chosen.precision,
         strategy=strategy_of(cluster),
+        accelerator=find_device(cluster.device).type,
         devices=cluster.devices,
         num_nodes=cluster.nodes,
         deterministic=True,
