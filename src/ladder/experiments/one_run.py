@@ -22,18 +22,19 @@ import pandas as pd
 from PIL import Image
 
 from ladder.config.load import Config, require_same
+from ladder.evaluation.cost import Cost
 from ladder.evaluation.outcomes import read
-from ladder.evaluation.provenance import Cost, provenance
+from ladder.evaluation.provenance import provenance
 from ladder.evaluation.run import evaluate
 from ladder.evaluation.toy.geneval import STRIP
 from ladder.experiments.heldout_loss import as_outcomes, heldout_losses
 from ladder.experiments.prepare import data_of
+from ladder.experiments.results import RECORD
 from ladder.experiments.store import write_aside
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
 from ladder.training.stages import CHECKPOINT, SETTINGS, STAGES, StageName, run_stage, settings
 
-RECORD = "run.json"
 BOUNDS = ("floor", "ceiling")
 QUALITY = 85
 """Of the row of pictures."""
