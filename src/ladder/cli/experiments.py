@@ -119,7 +119,8 @@ def code() -> None:
 def execute(notebook: Notebook, parameters: Parameters = None) -> None:
     """Run a notebook once, into experiments/report/notebooks."""
     from ladder.experiments import grid
-    from ladder.experiments.notebook import require_parameters, run
+    from ladder.experiments.execute import run
+    from ladder.experiments.notebook import require_parameters
 
     notebook = notebook.absolute()
     enter_repository()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ladder.cli.imports import uncollected
 from ladder.cli.options import USE, Device, Dtype, Json, Model, Seed, finite
 from ladder.cli.pictures import FORMATS, check_output, write
 from ladder.cli.prompts import quoted, require_quotes, texts
@@ -166,9 +167,10 @@ def opened(model: Path | None, device: Device, dtype: Dtype) -> LadderPipeline:
     from ladder.inference.shipped import shipped_ladder
 
     folder = model or shipped_ladder()
-    from ladder.inference.open import open_ladder
+    with uncollected():
+        from ladder.inference.open import open_ladder
 
-    return open_ladder(folder, device, dtype)
+        return open_ladder(folder, device, dtype)
 
 
 def require_quoted_instruction(images: Sequence[Path], instruction: str) -> None:

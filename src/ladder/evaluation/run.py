@@ -25,8 +25,9 @@ from ladder.config.old_names import renamed
 from ladder.config.schema import Dtype
 from ladder.evaluation import outcomes
 from ladder.evaluation.bounds import of_another
+from ladder.evaluation.cost import Cost
 from ladder.evaluation.outcomes import Outcome, aggregate, table
-from ladder.evaluation.provenance import Cost, provenance
+from ladder.evaluation.provenance import provenance
 from ladder.evaluation.toy.dpg import DpgToy
 from ladder.evaluation.toy.edits import EditsToy
 from ladder.evaluation.toy.geneval import GenevalToy
