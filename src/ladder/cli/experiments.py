@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -236,6 +237,9 @@ def bench(
     ] = "mid",
     pairs: Annotated[int, typer.Option(min=1, help="step, sample: runs of both ways.")] = 7,
     steps: Annotated[int, typer.Option(min=1, help="sample: steps of the solver.")] = 20,
+    side: Annotated[
+        int, typer.Option(min=32, max=4096, help="curation: pixels along a picture.")
+    ] = 512,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="step: where.")] = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -246,7 +250,7 @@ def bench(
         from ladder.profiling import curation, encoding
 
         measures = {
-            "curation": curation.curation,
+            "curation": partial(curation.curation, side=side),
             "decisions": curation.decisions,
             "encode": encoding.encoding,
         }
