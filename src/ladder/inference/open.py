@@ -9,16 +9,18 @@ import diffusers
 import transformers
 
 from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.sampler import check_solver
 from ladder.inference.shipped import MARKER, shipped_ladder
 from ladder.models.generator.autoencoder import load_autoencoder
-from ladder.models.load_errors import reading, require_finite
+from ladder.models.load_errors import reading, require_finite, require_floats
 
 
 def open_ladder(folder: Path | None) -> LadderPipeline:
     """The pipeline in a folder, by default the one that comes with the repository.
 
     Raises FileNotFoundError where there is no such folder, and ValueError for one whose files
-    aren't those of a ladder, or whose weights aren't all there, all expected and all finite.
+    aren't those of a ladder, whose settings can't be used, or whose weights aren't all there, all
+    expected and all finite.
     """
     folder = folder or shipped_ladder()
     if not (folder / MARKER).is_file():
@@ -27,8 +29,11 @@ def open_ladder(folder: Path | None) -> LadderPipeline:
     with reading(folder, "a ladder"):
         # A pipeline would fill in weights that its autoencoder lacks, and forget those left over.
         autoencoder = load_autoencoder(folder)
+        require_floats(folder)
         pipeline = LadderPipeline.from_pretrained(folder, vae=autoencoder)
+        check_solver(pipeline.scheduler, steps=1)
     require_finite({"ladder": pipeline.ladder, "vae": autoencoder}, folder)
+    pipeline.set_progress_bar_config(disable=None)  # shown on a terminal only
     return pipeline
 
 
