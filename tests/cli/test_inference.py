@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.tiny import SIDE, tiny_mllm, tiny_picture, tiny_sana
 
@@ -39,7 +40,7 @@ def run(pipeline, tmp_path, monkeypatch, capsys):
     """Runs `ladder WORDS` with code 0 in an empty folder; returns what it says on stdout."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("ladder.inference.open.open_ladder", lambda folder: pipeline)
+    monkeypatch.setattr("ladder.inference.open.open_ladder", lambda *_: pipeline)
 
     def call(*words: str, stdin: str = "") -> str:
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
@@ -104,6 +105,46 @@ def test_each_instruction_changes_the_same_pictures(run):
     assert np.abs(pixels("both.png")[:SIDE] - pixels("first.png")).max() <= 1
 
 
+def test_a_device_and_a_precision_can_be_chosen(pipeline, tmp_path, monkeypatch, capsys):
+    """What is named is loaded so, draws a picture and answers; auto is the CPU where no GPU is."""
+    monkeypatch.chdir(tmp_path)
+    pipeline.save_pretrained(tmp_path / "ladder")
+    tiny_picture(0).save("a.png")
+    ours = ("--model", "ladder", "--json")
+    draw = ("generate", "a star", "--steps", "1", *ours)
+    found = {}
+    for device in ("auto", "cpu"):
+        for dtype in ("float32", "bfloat16"):
+            name = f"{device}-{dtype}.png"
+            assert main.main([*draw, "--device", device, "--dtype", dtype, "-o", name]) == 0
+            said = json.loads(capsys.readouterr().out)
+            assert (said["device"], said["dtype"]) == ("cpu", dtype)
+            found[device, dtype] = pixels(name)
+    for dtype in ("float32", "bfloat16"):
+        assert np.array_equal(found["auto", dtype], found["cpu", dtype])
+    # Rounded weights draw nearly the same; finite latents are checked by the pipeline itself.
+    difference = np.abs(found["cpu", "float32"] - found["cpu", "bfloat16"])
+    assert difference.max() > 0
+    assert difference.mean() < 16
+    half = ("--dtype", "bfloat16", *ours)
+    assert main.main(["edit", "a.png", "turn it", "--steps", "1", *half]) == 0
+    capsys.readouterr()
+    assert main.main(["ask", "a.png", "What is it?", "--tokens", "3", *half]) == 0
+    answer = json.loads(capsys.readouterr().out)["answer"]
+    same = LadderPipeline.from_pretrained("ladder", torch_dtype=torch.bfloat16)
+    assert answer == same.ask(tiny_picture(0), "What is it?", 3)
+
+
+def test_a_device_that_is_not_here_is_one_line(tmp_path, monkeypatch, capsys, pipeline):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    pipeline.save_pretrained(tmp_path / "ladder")
+    words = ("a star", "--model", str(tmp_path / "ladder"), "--device", "cuda")
+    assert main.main(["generate", *words]) == 2
+    said = capsys.readouterr().err
+    assert said == "ladder generate: device must be auto or one of cpu, got cuda\n"
+
+
 def test_json_says_all_that_the_picture_depends_on(run):
     words = ("generate", "a star", "a heart", "--seed", "5", "--grid", "2", "--steps", "1")
     said = json.loads(run(*words, "--json", "-o", "drawn.webp"))
@@ -114,6 +155,8 @@ def test_json_says_all_that_the_picture_depends_on(run):
         "grid": 2,
         "num_inference_steps": 1,
         "guidance_scale": 3.0,
+        "device": "cpu",
+        "dtype": "float32",
     }
     assert Image.open("drawn.webp").format == "WEBP"
     assert list(Path().iterdir()) == [Path("drawn.webp")]

@@ -101,7 +101,7 @@ REFUSED = {
 @pytest.fixture(autouse=True)
 def _opened(pipeline: LadderPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ladder is opened once for all."""
-    monkeypatch.setattr("ladder.inference.open.open_ladder", lambda folder: pipeline)
+    monkeypatch.setattr("ladder.inference.open.open_ladder", lambda *_: pipeline)
 
 
 @pytest.mark.parametrize("name", equals())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ladder.cli.options import USE, Json, Model, finite
+from ladder.cli.options import USE, Device, Dtype, Json, Model, Seed, finite
 from ladder.cli.pictures import FORMATS, check_output, write
 from ladder.cli.prompts import quoted, require_quotes, texts
 
@@ -30,12 +30,11 @@ BATCH = 32
 MOST_SOURCES = 16
 """Pictures that one instruction is about."""
 ANSWER = 256
-"""Tokens of an answer, at most."""
+"""Tokens of an answer, at most, unless another number is given."""
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The picture to write.")
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Evaluations of the generator.")]
 Guidance = Annotated[
     float | None, typer.Option(callback=finite, help="How strongly the text is followed.")
@@ -58,13 +57,15 @@ def generate(
     guidance: Guidance = None,
     grid: Grid = 1,
     model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
     """Draw what the prompts say, a row for each."""
     check_output(output)
     require_quotes("ladder generate", prompts or [])
     wanted = texts(prompts or [], file)
-    pictures, how = draw(model, wanted, [], grid, seed, steps, guidance)
+    pictures, how = draw(opened(model, device, dtype), wanted, [], grid, seed, steps, guidance)
     save(pictures, how, output, as_json)
 
 
@@ -80,6 +81,8 @@ def edit(
     guidance: Guidance = None,
     grid: Grid = 1,
     model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
     """Change a picture, or combine several, as the instruction says."""
@@ -90,7 +93,9 @@ def edit(
     if len(images) > MOST_SOURCES:
         raise ValueError(f"an edit is of at most {MOST_SOURCES} pictures, got {len(images)}")
     sources = [read_picture(path) for path in images]
-    pictures, how = draw(model, texts([instruction]), sources, grid, seed, steps, guidance)
+    pictures, how = draw(
+        opened(model, device, dtype), texts([instruction]), sources, grid, seed, steps, guidance
+    )
     save(pictures, how, output, as_json)
 
 
@@ -100,7 +105,12 @@ def ask(
     question: Annotated[
         list[str], typer.Argument(metavar="QUESTION", help="In quotes; - asks each line of stdin.")
     ],
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, max=100_000, help="Of an answer, at most.")
+    ] = ANSWER,
     model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
     """Answer a question about a picture, by the MLLM's own weights: no adapter acts."""
@@ -111,15 +121,15 @@ def ask(
         raise ValueError(f"a question is one text, in quotes: {command}")
     picture = read_picture(image)
     questions = texts(question)
-    pipeline = opened(model)
-    require_short(pipeline, questions)
+    pipeline = opened(model, device, dtype)
+    require_short(pipeline, questions, tokens)
     for one in questions:
         if as_json:
-            answer = pipeline.ask(picture, one, ANSWER)
+            answer = pipeline.ask(picture, one, tokens)
             said = {"image": str(image), "question": one, "answer": answer, "adapter": None}
             print(json.dumps(said), flush=True)
             continue
-        for piece in pipeline.stream(picture, one, ANSWER):
+        for piece in pipeline.stream(picture, one, tokens):
             print(piece, end="", flush=True)
         print()
 
@@ -139,24 +149,26 @@ def playground(
         str, typer.Option(help="Address to listen on; the default is this machine only.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
 ) -> None:
     """Draw, edit and ask in the browser, with a weight for every rung; ends with Ctrl-C."""
     from ladder.playground import serve
 
-    serve.playground(model, compare, host, port)
+    serve.playground(model, compare, host, port, device, dtype)
 
 
 # ---- what the verbs have in common ----
 
 
-def opened(model: Path | None) -> LadderPipeline:
+def opened(model: Path | None, device: Device, dtype: Dtype) -> LadderPipeline:
     """The ladder in a folder, or the shipped one, which is looked for before imports take time."""
     from ladder.inference.shipped import shipped_ladder
 
     folder = model or shipped_ladder()
     from ladder.inference.open import open_ladder
 
-    return open_ladder(folder)
+    return open_ladder(folder, device, dtype)
 
 
 def require_quoted_instruction(images: Sequence[Path], instruction: str) -> None:
@@ -172,17 +184,17 @@ def require_quoted_instruction(images: Sequence[Path], instruction: str) -> None
         require_quotes(command, [*words, instruction])
 
 
-def require_short(pipeline: LadderPipeline, questions: Sequence[str]) -> None:
-    """Raises ValueError for a question that leaves no room for an answer."""
+def require_short(pipeline: LadderPipeline, questions: Sequence[str], answer: int) -> None:
+    """Raises ValueError for a question that leaves no room for an answer of so many tokens."""
     understanding = pipeline.ladder.understanding
-    longest = understanding.mllm.config.get_text_config().max_position_embeddings - ANSWER
+    longest = understanding.mllm.config.get_text_config().max_position_embeddings - answer
     for question in questions:
         if (tokens := len(understanding.prompter.tokens(question))) > longest:
             raise ValueError(f"a question must have at most {longest} tokens, got {tokens}")
 
 
 def draw(
-    model: Path | None,
+    pipeline: LadderPipeline,
     prompts: list[str],
     sources: list[Image.Image],
     grid: int,
@@ -194,7 +206,6 @@ def draw(
 
     The sources are those of each prompt.
     """
-    pipeline = opened(model)
     import torch
 
     named = {"num_inference_steps": steps, "guidance_scale": guidance}
@@ -214,7 +225,11 @@ def draw(
             generator=generator,
             **settings,
         ).images
-    return pictures, {"prompts": prompts, "seed": seed, "grid": grid, **settings}
+    where = {
+        "device": pipeline.device.type,
+        "dtype": str(pipeline.ladder.dtype).removeprefix("torch."),
+    }
+    return pictures, {"prompts": prompts, "seed": seed, "grid": grid, **settings, **where}
 
 
 def save(pictures: list[Image.Image], how: dict[str, Any], output: Path, as_json: bool) -> None:

@@ -12,12 +12,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from ladder.cli.options import PIPELINE, Arm, Profile, Settings, configuration
+from ladder.cli.options import PIPELINE, Arm, Device, Dtype, Profile, Settings, configuration
 
 app = typer.Typer()
 
 RAW, CURATED, ENCODED = Path("data/raw"), Path("data/curated"), Path("data/encoded")
 """Where the data stand, from the root of the repository."""
+EncodeDevice = Annotated[
+    Literal["cpu", "cuda", "mps"] | None, typer.Option(help="Short for encoding.device=..")
+]
+EncodeDtype = Annotated[
+    Literal["float32", "bfloat16"] | None, typer.Option(help="Short for foundations.dtype=..")
+]
 WRITERS = {RAW: "world", CURATED: "curate", ENCODED: "encode"}
 """The verb that writes each, to be named where it is missing."""
 
@@ -89,9 +95,17 @@ def examine(settings: Settings = None, profile: Profile = None, arm: Arm = None)
 
 
 @app.command(rich_help_panel=PIPELINE)
-def encode(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
+def encode(
+    settings: Settings = None,
+    profile: Profile = None,
+    arm: Arm = None,
+    device: EncodeDevice = None,
+    dtype: EncodeDtype = None,
+) -> None:
     """Encode the curated pictures once into latents, in data/encoded."""
-    config = configuration(profile, arm, settings)
+    given = {"encoding.device": device, "foundations.dtype": dtype}
+    named = [f"{key}={value}" for key, value in given.items() if value is not None]
+    config = configuration(profile, arm, [*(settings or []), *named])
     from ladder.data.training import encode
 
     encode.encode(config, CURATED, ENCODED)
@@ -131,9 +145,15 @@ def train(
 
 
 @app.command(rich_help_panel=PIPELINE)
-def evaluate(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
+def evaluate(
+    settings: Settings = None,
+    profile: Profile = None,
+    arm: Arm = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
     """Score a trained ladder into experiments/results/ARM-SEED.json."""
     config = configuration(profile, arm, settings)
     from ladder.evaluation import run
 
-    run.evaluate(config)
+    run.evaluate(config, device=device, dtype=dtype)

@@ -18,9 +18,15 @@ LONGEST = 200
 
 
 def write_text(path: Path, text: str, shared: bool = False) -> None:
-    """Write a text in UTF-8, with the line ends that it has, in place of what is there."""
-    with replacing(path, shared) as part:
-        part.write_bytes(text.encode())
+    """Write a text in UTF-8, with the line ends that it has, in place of what is there.
+
+    Raises OSError, naming the file, where it can't be written; what was there stays.
+    """
+    try:
+        with replacing(path, shared) as part:
+            part.write_bytes(text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -171,11 +170,3 @@ def save(picture: Image.Image, path: Path) -> None:
     """Write a PNG whole, so that a file that is there is a picture."""
     with replacing(path, shared=True) as part:
         picture.save(part, format="PNG")
-
-
-def to_best_device(pipeline: LadderPipeline) -> LadderPipeline:
-    """The pipeline on this process's GPU, if there is one."""
-    if not torch.cuda.is_available():
-        return pipeline
-    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
-    return pipeline.to(f"cuda:{local % torch.cuda.device_count()}")

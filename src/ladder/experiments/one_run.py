@@ -27,11 +27,13 @@ from ladder.evaluation.outcomes import read
 from ladder.evaluation.provenance import Cost, provenance
 from ladder.evaluation.run import evaluate
 from ladder.evaluation.toy.geneval import STRIP
-from ladder.experiments.heldout_loss import as_outcomes, heldout_losses
+from ladder.experiments.heldout_loss import as_outcomes
 from ladder.experiments.prepare import data_of
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
-from ladder.training.stages import CHECKPOINT, SETTINGS, STAGES, StageName, run_stage, settings
+from ladder.training.stages import run_stage
+from ladder.training.start import CHECKPOINT, SETTINGS, STAGES, StageName, settings
+from ladder.training.validation import heldout_losses
 
 RECORD = "run.json"
 BOUNDS = ("floor", "ceiling")

@@ -250,10 +250,14 @@ class Ladder(ModelMixin):
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path | str, torch_dtype: torch.dtype | None = None, **_: Any
+        cls,
+        folder: Path | str,
+        torch_dtype: torch.dtype | None = None,
+        mllm_dtype: torch.dtype | None = None,
+        **_: Any,
     ) -> Ladder:
-        """Load a saved ladder and the MLLM it names, all in `torch_dtype` (default float32) but for
-        the MLLM's adapter, which is float32.
+        """Load a saved ladder in `torch_dtype` (default float32) and the MLLM it names in
+        `mllm_dtype` (default the same), whose adapter is float32 all the same.
 
         A pipeline passes diffusers' other loading options too; they have no meaning here. Raises
         ValueError if the MLLM isn't the one the ladder was trained on, or keys don't match.
@@ -265,7 +269,7 @@ class Ladder(ModelMixin):
         reference = Reference.read(settings["mllm"], folder)
         generator = load_generator(folder, GENERATOR, dtype)
         visual_tokens = settings.get(VISUAL_TOKENS)
-        understanding = Understanding.from_pretrained(reference, dtype, visual_tokens)
+        understanding = Understanding.from_pretrained(reference, mllm_dtype or dtype, visual_tokens)
         if settings.get(MLLM_ADAPTER):
             read_mllm_adapter(understanding.mllm, folder / MLLM_ADAPTER, taps.highest)
         ladder = cls(
@@ -276,7 +280,7 @@ class Ladder(ModelMixin):
             settings["connectors"],
             settings["connector_width"],
         )
-        nn.Module.to(ladder, dtype)  # diffusers' own warns of modules that must stay in float32
+        ladder._own_to(dtype)
         own = load_file(folder / WEIGHTS)
         own |= {
             name: value
@@ -285,6 +289,12 @@ class Ladder(ModelMixin):
         }
         ladder.load_trainable_state(own)
         return ladder
+
+    def _own_to(self, dtype: torch.dtype) -> None:
+        """Cast all but the MLLM. (diffusers' `to` warns of modules that must stay in float32.)"""
+        for part in (self.connector, self.mixture, self.generator):
+            nn.Module.to(part, dtype)
+        self.queries.data = self.queries.data.to(dtype)
 
 
 def require_sizes(settings: Mapping[str, Any], weights: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from diffusers import AutoModel, DiffusionPipeline, ModelMixin
+from safetensors import safe_open
 
 from ladder.models.part_settings import require_settings
 
@@ -66,3 +67,15 @@ def located(source: Path | str) -> tuple[str, str | None]:
         return str(source), None
     name, _, revision = str(source).partition("@")
     return name, revision or None
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The type of the weights in the .safetensors files of a folder, by that of one of them.
+
+    Raises FileNotFoundError where there are none.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                return file.get_tensor(name).dtype
+    raise FileNotFoundError(f"{folder} must hold .safetensors files with weights")
