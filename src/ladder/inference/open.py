@@ -37,7 +37,7 @@ def open_ladder(
         # A pipeline would fill in weights that its autoencoder lacks, and forget those left over.
         autoencoder = load_autoencoder(folder, precision)
         require_floats(folder)
-        pipeline = LadderPipeline.from_pretrained(folder, vae=autoencoder, torch_dtype=precision)
+        pipeline = LadderPipeline.from_pretrained(folder, vae=autoencoder, dtype=precision)
         check_solver(pipeline.scheduler, steps=1)
     require_finite({"ladder": pipeline.ladder, "vae": autoencoder}, folder)
     pipeline.set_progress_bar_config(disable=None)  # shown on a terminal only
