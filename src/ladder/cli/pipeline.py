@@ -13,7 +13,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from ladder.cli.options import PIPELINE, Arm, Device, Dtype, Profile, Settings, configuration
+from ladder.cli.options import (
+    PIPELINE,
+    Arm,
+    Device,
+    Dtype,
+    Profile,
+    Settings,
+    configuration,
+    enter_repository,
+)
 
 app = typer.Typer()
 
@@ -130,12 +139,15 @@ def encode(
 
 
 @app.command(rich_help_panel=PIPELINE)
-def check(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
-    """Compare the encoded data with the hashes that were taken when they were written."""
-    configuration(profile, arm, settings)
-    from ladder.data.training import encoded
+def check() -> None:
+    """Compare data, models, results and DVC's cache with their records; exit code 1 for faults."""
+    root = enter_repository()
+    from ladder.experiments.check import check
 
-    print(f"{ENCODED}: {encoded.check(ENCODED)} files are as they were written")
+    found = check(root)
+    print(found)
+    if found.faults:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=PIPELINE)
