@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from ladder.cli.drawn import KEY, Drawn, drawn, require_ladder
+from ladder.cli.imports import uncollected
 from ladder.cli.options import Device, Dtype
 from ladder.cli.pictures import write
 
@@ -126,7 +127,7 @@ def opened(model: Path | None, device: Device, dtype: Dtype) -> LadderPipeline:
     from ladder.inference.shipped import shipped_ladder
 
     folder = model or shipped_ladder()
-    with telling("loading libraries and weights"):
+    with telling("loading libraries and weights"), uncollected():
         from ladder.inference.open import open_ladder
 
         return open_ladder(folder, device, dtype)

@@ -20,21 +20,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from diffusers import (
-    DiffusionPipeline,
-    DPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    ImagePipelineOutput,
-    SchedulerMixin,
-)
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
-from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ladder.config.load import load
+from ladder.config.load import Foundations, Sampling
 from ladder.data.resize import fit
 from ladder.inference.guidance import (
     Plan,
@@ -44,18 +37,24 @@ from ladder.inference.guidance import (
     sources_of,
     texts_of,
 )
+from ladder.inference.noise import noise
 from ladder.inference.rung_attribution import Explanation, Watcher
-from ladder.inference.sampler import BranchRows, Denoiser, Generators, check_solver, generators_of
+from ladder.inference.sampler import (
+    BranchRows,
+    Denoiser,
+    Generators,
+    check_solver,
+    generators_of,
+    make_scheduler,
+)
 from ladder.inference.shipped import shipped_ladder
 from ladder.models.generator.autoencoder import (
-    MOST_PIXELS,
     Autoencoder,
     compression,
     decoded,
     load_autoencoder,
     require_decodable,
 )
-from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
 from ladder.models.part_settings import SOLVER_RULES, require_file
 
@@ -115,7 +114,7 @@ class LadderPipeline(DiffusionPipeline):
 
     @classmethod
     def from_ladder(
-        cls, ladder: Ladder, foundations: load.Foundations, sampling: load.Sampling
+        cls, ladder: Ladder, foundations: Foundations, sampling: Sampling
     ) -> LadderPipeline:
         """Put a ladder together with the autoencoder of its generator and a solver."""
         vae = load_autoencoder(foundations.generator)
@@ -183,7 +182,10 @@ class LadderPipeline(DiffusionPipeline):
         device = self._execution_device
         count = len(prompts) * num_images_per_prompt
         generators = generators_of(generator, count)
-        start = self._noise(count, generators, latents, height, width, device)
+        sides = {"height": height, "width": width}
+        start = noise(
+            self.ladder.generator, compression(self.vae), count, sides, generators, latents, device
+        )
         plan = plan_branches(
             prompts,
             self._fitted(sources, start) if fit_sources else sources,
@@ -281,38 +283,6 @@ class LadderPipeline(DiffusionPipeline):
         if hasattr(self.ladder, "_hf_hook"):
             self.ladder._hf_hook.pre_forward(self.ladder)
 
-    def _noise(
-        self,
-        count: int,
-        generators: list[torch.Generator] | None,
-        latents: Float[Tensor, "B Z H W"] | None,
-        height: int | None,
-        width: int | None,
-        device: torch.device,
-    ) -> Float[Tensor, "B Z H W"]:
-        """Noise in float32, drawn picture by picture."""
-        if latents is not None and (height or width):
-            raise ValueError("latents say how large pictures are, got height or width too")
-        sides = self._side("height", height), self._side("width", width)
-        shape = (count, self.ladder.generator.config.in_channels, *sides)
-        if latents is None:
-            latents = randn_tensor(shape, generators, device, torch.float32)
-        elif len(latents) != count or latents.shape[1] != shape[1]:
-            raise ValueError(f"latents must be ({count}, {shape[1]}, H, W), got {latents.shape}")
-        return latents.to(device, torch.float32)
-
-    def _side(self, name: str, pixels: int | None) -> int:
-        """The latents along a side of a picture, by default as many as in training."""
-        generator, scale = self.ladder.generator, compression(self.vae)
-        if pixels is None:
-            return generator.config.sample_size
-        unit = scale * patch_size(generator)
-        if not unit <= pixels <= MOST_PIXELS or pixels % unit:
-            raise ValueError(
-                f"{name} must be a multiple of {unit} up to {MOST_PIXELS}, got {pixels}"
-            )
-        return pixels // scale
-
     def _fitted(
         self, sources: list[list[Image.Image]], start: Float[Tensor, "B Z H W"]
     ) -> list[list[Image.Image]]:
@@ -337,12 +307,3 @@ class LadderPipeline(DiffusionPipeline):
         if not pictures.isfinite().all():
             raise ValueError("the pictures that the autoencoder decodes must be finite")
         return self.image_processor.postprocess(pictures, output_type=output_type)
-
-
-def make_scheduler(sampling: load.Sampling) -> SchedulerMixin:
-    """The solver of the flow's equation: DPM-Solver++ (second order) or Euler."""
-    if sampling.solver == "euler":
-        return FlowMatchEulerDiscreteScheduler(shift=sampling.shift)
-    return DPMSolverMultistepScheduler(
-        use_flow_sigmas=True, flow_shift=sampling.shift, prediction_type="flow_prediction"
-    )

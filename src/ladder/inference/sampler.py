@@ -11,10 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,
+)
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ladder.config.load import Sampling
 from ladder.inference.guidance import Branch
 from ladder.models import rectified_flow
 from ladder.models.generator.rung_attention import ConditionsOnce
@@ -91,6 +96,15 @@ class Denoiser:
             stepped = self.scheduler.step(velocity, timestep, latents, return_dict=False, **noise)
             latents = stepped[0] if after is None else after(step, timestep, stepped[0])
         return latents
+
+
+def make_scheduler(sampling: Sampling) -> SchedulerMixin:
+    """The solver of the flow's equation: DPM-Solver++ (second order) or Euler."""
+    if sampling.solver == "euler":
+        return FlowMatchEulerDiscreteScheduler(shift=sampling.shift)
+    return DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, flow_shift=sampling.shift, prediction_type="flow_prediction"
+    )
 
 
 def check_solver(scheduler: SchedulerMixin, steps: int) -> None:

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ladder.config.load import load
+from ladder.config.load import Foundations, Model
 from ladder.models.connector import Connector, ConnectorPerRung
 from ladder.models.generator import families
 from ladder.models.generator.rung_attention import (
@@ -93,9 +93,7 @@ class Ladder(ModelMixin):
         self.generator = attach_rungs(generator, taps.blocks)
 
     @classmethod
-    def from_foundations(
-        cls, model: load.Model, foundations: load.Foundations, seed: int
-    ) -> Ladder:
+    def from_foundations(cls, model: Model, foundations: Foundations, seed: int) -> Ladder:
         """A fresh ladder between pretrained parts; `seed` draws queries, connector and shuffles.
 
         The MLLM computes in `foundations.dtype`; what is trained is float32.
