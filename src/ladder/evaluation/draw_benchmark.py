@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.data.images import read_picture
 from ladder.evaluation.generate import noise
-from ladder.evaluation.json_files import dumps, read_json
+from ladder.evaluation.json_files import dumps
 from ladder.evaluation.published import Drawing
 from ladder.evaluation.vlm_judges.pictures import QUARTERS
 from ladder.inference.pipeline import LadderPipeline
