@@ -24,8 +24,9 @@ FILES = {
 def test_a_file_of_json_is_named(name: str, tmp_path: Path):
     content, reason = FILES[name]
     (tmp_path / "file.json").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"file\.json must be .*{reason}"):
+    with pytest.raises(ValueError, match=r"file\.json must be ") as caught:
         read_json(tmp_path / "file.json")
+    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("words", [["score", "gedit"], ["score", "tiif"], ["table"]])
