@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,3 +40,23 @@ def test_a_verb_names_the_file(
     said = refused(*words, "file.json")
     assert "file.json" in said
     assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("pipe", "a pipe or device"), ("folder", "a folder"), ("read-only", "read-only")],
+)
+def test_observations_never_replace_what_must_not_be_lost(
+    kind: str, reason: str, tmp_path: Path, refused: Callable[..., str]
+):
+    """A pipe would be waited for without end."""
+    path = tmp_path / "kept.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("kept")
+        path.chmod(0o444)
+    said = refused("observe", "geneval", ".", "-o", "kept.json", "--judge", "detector")
+    assert f"kept.json: {reason}" in said
