@@ -310,7 +310,7 @@ def test_questions_are_answered_in_their_order(run, pipeline, monkeypatch):
         (["generate", "a", "-o", "drawn"], "must end in .png, .jpg, .jpeg, .webp, got drawn"),
         (["generate", "a", "-o", "drawn.gif"], "must end in"),
         (["generate", "a", "-o", "no/drawn.png"], "no: no such folder"),
-        (["generate", "a", "-o", "folder.png"], "folder.png: a folder, and no picture"),
+        (["generate", "a", "-o", "folder.png"], "folder.png: a folder, and no file"),
         (["edit", "a.png", "-"], "stdin must hold a line of text"),
         (["edit", "missing.png", "turn it"], "missing.png: No such file"),
         (["ask", "a.png", "-"], "stdin must hold a line of text"),

@@ -43,6 +43,7 @@ from ladder.cli.benchmark_options import (
 )
 from ladder.cli.benchmarks import benchmark_files, draw
 from ladder.cli.options import BENCHMARKS, Model, Seed
+from ladder.cli.pictures import check_replaced
 
 if TYPE_CHECKING:
     from ladder.evaluation.published import BenchmarkFiles
@@ -56,7 +57,9 @@ app = typer.Typer()
 def observe(
     benchmark: Benchmark,
     images: Annotated[Path, typer.Argument(help="Pictures in the benchmark's own layout.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OBSERVATIONS")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OBSERVATIONS", callback=check_replaced)
+    ],
     judge: JudgeOption,
     model: JudgeModel = None,
     clip: Clip = None,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ladder.evaluation.json_files import read_json
+from ladder.config.files import read_json
 from ladder.evaluation.scorers.score_file import SCORERS
 
 Format = Literal["md", "latex", "csv"]

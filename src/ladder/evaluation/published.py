@@ -17,8 +17,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ladder.config.files import read_json, read_text
 from ladder.data.images import MAXIMUM_PIXELS, decode
-from ladder.evaluation.json_files import read_json, read_json_lines, read_text
+from ladder.evaluation.json_files import read_json_lines
 from ladder.evaluation.scorers.score_file import PICTURES
 from ladder.evaluation.vlm_judges import layouts, suites
 from ladder.evaluation.vlm_judges.layouts import LENGTHS, Layout

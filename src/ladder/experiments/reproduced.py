@@ -43,6 +43,7 @@ from jaxtyping import Float
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from ladder.config.files import read_json
 from ladder.config.old_names import RENAMED
 from ladder.evaluation import outcomes
 from ladder.evaluation.outcomes import by_prompt, weights
@@ -79,7 +80,7 @@ class EvaluatedRun:
     def read(cls, name: str, folder: Path = RESULTS) -> EvaluatedRun:
         """The result here. Raises FileNotFoundError if the run isn't evaluated."""
         path = folder / f"{name}.json"
-        return cls(json.loads(path.read_text()), by_prompt(outcomes.read(path)))
+        return cls(read_json(path), by_prompt(outcomes.read(path)))
 
     @classmethod
     def committed(cls, name: str, revision: str, folder: Path = RESULTS) -> EvaluatedRun:

@@ -7,7 +7,6 @@ only on request. Any other result whose key differs is out of date and is run ag
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ladder.config.files import read_json
 from ladder.experiments.notebook import RESULT
 from ladder.experiments.prepare import configured, data_of
 from ladder.experiments.results import CEILINGS, LEGACY, RECORD, RESULTS, TABLES, read_rows
@@ -114,7 +114,7 @@ def _result(run: Keyed, study: Study) -> Result:
         error = run.error or "ended without a result"
         return Result(row | {"status": "failed", "error": error, "date": now} | common)
     left = folder / f"{arm}-{seed}"
-    known = json.loads((left / RECORD).read_text())
+    known = read_json(left / RECORD)
     at = datetime.fromtimestamp((folder / RESULT).stat().st_mtime, UTC)
     row |= {"status": "finished", "error": "", "date": at.isoformat(timespec="seconds")}
     files = {name: left / f"{name}.parquet" for name in TABLES}
@@ -124,6 +124,6 @@ def _result(run: Keyed, study: Study) -> Result:
     return Result(
         row | common | {"values": values} | known,
         tables,
-        json.loads(ceilings.read_text()) if ceilings.is_file() else None,
+        read_json(ceilings) if ceilings.is_file() else None,
         picture if shown else None,
     )

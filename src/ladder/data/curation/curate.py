@@ -25,7 +25,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.config.load import Curation
 from ladder.data.curation import changes
 from ladder.data.curation.chunks import (
@@ -131,7 +131,7 @@ def _state(sets: Sequence[RawSet], todo: Sequence[Listed], seeing: str, curation
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return read_json(path)
     except FileNotFoundError:  # the first curation, or the first that comes to its end
         return {}
 

@@ -10,7 +10,6 @@ output's neighbour of the same name with a dot before it. The same input gives t
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from torch import distributed as ranks
 from tqdm import tqdm
 
+from ladder.config.files import read_json
 from ladder.config.load import Config
 from ladder.data.curation.dask_map import spread
 from ladder.data.shards import SPLITS
@@ -51,7 +51,7 @@ def encode(
     shared by the processes that torchrun started, if it did, and by those of Dask. Raises
     ValueError for a shard that is not whole, and if `out` holds what isn't ours.
     """
-    sets = json.loads((curated / "manifest.json").read_text())["sets"]
+    sets = read_json(curated / "manifest.json")["sets"]
     recipe, encoding = Recipe.of(config), config.encoding
     work = out.parent / f".{out.name}"
     earlier = _earlier(out, work / OLD)

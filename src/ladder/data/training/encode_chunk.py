@@ -23,6 +23,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ladder.config.files import read_json
 from ladder.config.load import Config, Encoding
 from ladder.data.images import encode_png
 from ladder.data.resize import WHOLE, Size, bring, buckets, framed, open_stored
@@ -208,7 +209,7 @@ def latents_of(pictures: list[Image.Image], autoencoder: Autoencoder) -> Float[T
 
 def parts_of(folder: Path) -> Made:
     """What `encode_chunk` left in a folder."""
-    parts = [Part(**part) for part in json.loads((folder / PARTS).read_text())]
+    parts = [Part(**part) for part in read_json(folder / PARTS)]
     return [(part, folder / _file(part.bucket)) for part in parts]
 
 

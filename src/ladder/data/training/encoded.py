@@ -27,7 +27,7 @@ from datasets.arrow_writer import ArrowWriter
 from jaxtyping import Float
 from torch import Tensor
 
-from ladder.config.files import write_text
+from ladder.config.files import read_json, write_text
 
 MANIFEST = "manifest.json"
 ONLY = ""
@@ -186,7 +186,7 @@ def read_manifest(out: Path) -> dict[Path, Part]:
     """The files of `out` with what they are; none where there is no manifest."""
     if not (out / MANIFEST).is_file():
         return {}
-    noted = json.loads((out / MANIFEST).read_text())
+    noted = read_json(out / MANIFEST)
     return {out / path: Part(**part) for path, part in noted.items()}
 
 

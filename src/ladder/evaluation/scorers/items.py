@@ -6,13 +6,14 @@ item without answers lacks its pictures. An answer that isn't `answered` is miss
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ladder.evaluation.json_files import loads
 
 Item = Mapping[str, Any]
 ANSWERED = ("answered", "malformed")
@@ -32,7 +33,7 @@ class ScoredItem:
 
 def read_items(text: str) -> list[Item]:
     """The items of a file. Raises ValueError for one that has none."""
-    items = json.loads(text)["items"]
+    items = loads(text)["items"]
     if not items:
         raise ValueError("observations must have an item, got none")
     return items

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from ladder.evaluation.confidence import mean_of_groups
-from ladder.evaluation.json_files import lines_of, read_json_lines
+from ladder.evaluation.json_files import lines_of, loads, read_json_lines
 from ladder.evaluation.scorers import dpg, gedit, geneval, geneval2, imgedit, rise, tiif, uge, wise
 from ladder.evaluation.scorers.items import ANSWERED, status_of
 
@@ -125,7 +125,7 @@ def said_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any]:
     """GenEval has no faults but that it never checks what is missing: both modes are equal."""
     rows = read_json_lines(needed(prompts, "--prompts"))
-    lines = [json.loads(line) for line in lines_of(text)]
+    lines = [loads(line) for line in lines_of(text)]
     verdicts, seen = [], Counter()
     for item in lines:
         found = {
@@ -158,7 +158,7 @@ def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any
 
 def of_dpg(text: str, questions: Path | None, per_item: bool) -> dict[str, Any]:
     rows = csv.DictReader(io.StringIO(read(needed(questions, "--questions")), newline=""))
-    table, observed = dpg.read_questions(rows), json.loads(text)
+    table, observed = dpg.read_questions(rows), loads(text)
     # A prompt without a picture is one that is missing.
     answers = {item["item_id"]: item["answers"] for item in observed["prompts"] if item["answers"]}
     official, fixed = dpg.official(table, answers), dpg.fixed(table, answers)
@@ -185,7 +185,7 @@ def of_dpg(text: str, questions: Path | None, per_item: bool) -> dict[str, Any]:
 def of_tiif(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
     runs, lacking, failures = [], [], Counter()
     for line in lines_of(text):
-        run = json.loads(line)
+        run = loads(line)
         records = run["records"]
         name = f"{run['judge']} on {run['model']}"
         lacking += [f"{name}: {one}" for one in tiif.missing(records)]
@@ -206,7 +206,7 @@ def of_tiif(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
 
 
 def of_imgedit(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
-    items = json.loads(text)
+    items = loads(text)
     modes = {"official": imgedit.official, "fixed": imgedit.fixed}
     result = {mode: imgedit.summary(items, parse) for mode, parse in modes.items()}
     scores = [
@@ -233,7 +233,7 @@ def with_judge(scorer: Callable[[str, Any, bool], dict[str, Any]]) -> Callable[.
     """A scorer of the newer suites, with what the file says of its judge."""
 
     def scored(text: str, reference: Path | None, per_item: bool) -> dict[str, Any]:
-        return said_of([json.loads(text)]) | scorer(text, reference, per_item)
+        return said_of([loads(text)]) | scorer(text, reference, per_item)
 
     return scored
 

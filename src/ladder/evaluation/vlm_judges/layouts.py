@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ladder.evaluation.json_files import dumps, read_json, read_json_lines, read_text
+from ladder.config.files import read_json, read_text
+from ladder.evaluation.json_files import dumps, read_json_lines
 from ladder.evaluation.scorers import imgedit as imgedit_scorer
 from ladder.evaluation.scorers.judge_text import yes_or_no
 from ladder.evaluation.vlm_judges import Answer, JudgeQuestion

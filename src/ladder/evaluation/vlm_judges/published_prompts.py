@@ -10,7 +10,7 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-from ladder.evaluation.json_files import read_text
+from ladder.config.files import read_text
 
 
 def strings_in(path: Path, names: tuple[str, ...]) -> dict[str, str]:

@@ -20,7 +20,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ladder.evaluation.json_files import dumps, read_json, read_json_lines
+from ladder.config.files import read_json
+from ladder.evaluation.json_files import dumps, read_json_lines
 from ladder.evaluation.scorers import gedit as gedit_scorer
 from ladder.evaluation.scorers import geneval2 as geneval2_scorer
 from ladder.evaluation.scorers import rise as rise_scorer
