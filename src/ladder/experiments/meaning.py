@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ladder.config.files import write_text
 from ladder.experiments.notebook import PARAMETERS, code_cells
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -46,7 +47,7 @@ def write_meanings(path: Path = Path("code.json"), notebooks: Path = Path("noteb
     found["notebooks"] = {
         file.stem: notebook_meaning(file) for file in sorted(notebooks.glob("*.ipynb"))
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def notebook_meaning(path: Path) -> str:

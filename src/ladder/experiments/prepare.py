@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ladder.config.load import Config, load
+from ladder.config.lock import locked
 from ladder.models.reference import content_hash
-from ladder.training.lock import locked
 
 ENCODED, CURATED = "data/encoded", "data/curated"
 """The data of the main job."""

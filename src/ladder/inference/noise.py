@@ -12,6 +12,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from torch import Tensor
 
+from ladder.models.generator.autoencoder import MOST_PIXELS
 from ladder.models.generator.families import Generator, patch_size
 
 
@@ -46,6 +47,6 @@ def latent_side(generator: Generator, scale: int, name: str, pixels: int | None)
     if pixels is None:
         return generator.config.sample_size
     unit = scale * patch_size(generator)
-    if pixels < unit or pixels % unit:
-        raise ValueError(f"{name} must be a multiple of {unit}, got {pixels}")
+    if not unit <= pixels <= MOST_PIXELS or pixels % unit:
+        raise ValueError(f"{name} must be a multiple of {unit} up to {MOST_PIXELS}, got {pixels}")
     return pixels // scale

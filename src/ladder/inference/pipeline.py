@@ -48,8 +48,15 @@ from ladder.inference.sampler import (
     make_scheduler,
 )
 from ladder.inference.shipped import shipped_ladder
-from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
+from ladder.models.generator.autoencoder import (
+    Autoencoder,
+    compression,
+    decoded,
+    load_autoencoder,
+    require_decodable,
+)
 from ladder.models.ladder import Ladder
+from ladder.models.part_settings import SOLVER_RULES, require_file
 
 # diffusers looks parts up by the module that a saved ladder names; in version 0.1 it was this one.
 sys.modules.setdefault("ladder.model.ladder", sys.modules[Ladder.__module__])
@@ -76,6 +83,7 @@ class LadderPipeline(DiffusionPipeline):
 
     def __init__(self, ladder: Ladder, vae: Autoencoder, scheduler: SchedulerMixin) -> None:
         super().__init__()
+        require_decodable(ladder.generator.config, vae)
         self.register_modules(ladder=ladder, vae=vae, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()
 
@@ -86,7 +94,8 @@ class LadderPipeline(DiffusionPipeline):
         """Load a folder or hub id, by default the ladder that comes with the repository.
 
         `options` are those of diffusers; `torch_dtype` is float32 unless named. Raises OSError for
-        an id that can't be fetched, and FileNotFoundError where no ladder comes with ours.
+        an id that can't be fetched, FileNotFoundError where no ladder comes with ours, and
+        ValueError for a setting that can't be used.
         """
         folder = str(pretrained_model_name_or_path or shipped_ladder())
         if not Path(folder).is_dir():
@@ -99,6 +108,8 @@ class LadderPipeline(DiffusionPipeline):
                 raise OSError(
                     f"there must be a ladder in a folder or on the hub, got {folder}: {error}"
                 ) from error
+        require_file(Path(folder) / "scheduler/scheduler_config.json", SOLVER_RULES)
+        require_file(Path(folder) / "vae/config.json")
         return super().from_pretrained(folder, **options)
 
     @classmethod
@@ -150,7 +161,7 @@ class LadderPipeline(DiffusionPipeline):
           (without the callback; a solver that adds noise of its own draws it anew)
 
         Raises ValueError when the numbers of prompts, sources and generators don't fit together,
-        and when what is drawn isn't finite.
+        and when what a part computes isn't finite.
         """
         prompts = texts_of("prompt", prompt)
         if not prompts or num_images_per_prompt < 1:
@@ -184,6 +195,8 @@ class LadderPipeline(DiffusionPipeline):
         )
         self._bring_ladder()
         conditions = self._conditions(plan, device)
+        if not conditions.isfinite().all():
+            raise ValueError("what the MLLM and the connector make of a prompt must be finite")
         branches = [plan.branches[owner // num_images_per_prompt] for owner in range(count)]
         draw = Denoiser(
             self.ladder,
@@ -207,8 +220,9 @@ class LadderPipeline(DiffusionPipeline):
         latents = draw(watcher, after if callback_on_step_end else None)
         if not latents.isfinite().all():
             raise ValueError(
-                "what is drawn must be finite, and isn't with guidance_scale "
-                f"{guidance_scale:g} and image_guidance_scale {image_guidance_scale:g}"
+                "the latents that the generator draws must be finite, and aren't with "
+                f"guidance_scale {guidance_scale:g} and image_guidance_scale "
+                f"{image_guidance_scale:g}"
             )
         decode = partial(self._decoded, output_type=output_type)
         explanation = watcher.explained(latents, draw, decode) if explain else None
@@ -289,4 +303,7 @@ class LadderPipeline(DiffusionPipeline):
     def _decoded(self, latents: Float[Tensor, "B Z H W"], output_type: str) -> Any:
         if output_type == "latent":
             return latents
-        return self.image_processor.postprocess(decoded(self.vae, latents), output_type=output_type)
+        pictures = decoded(self.vae, latents)
+        if not pictures.isfinite().all():
+            raise ValueError("the pictures that the autoencoder decodes must be finite")
+        return self.image_processor.postprocess(pictures, output_type=output_type)

@@ -24,6 +24,7 @@ from ladder.inference.guidance import Branch
 from ladder.models import rectified_flow
 from ladder.models.generator.rung_attention import ConditionsOnce
 from ladder.models.ladder import Ladder
+from ladder.models.part_settings import SOLVER_RULES, require_settings
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """What a call may be given."""
@@ -115,6 +116,7 @@ def check_solver(scheduler: SchedulerMixin, steps: int) -> None:
         raise ValueError(
             f"the scheduler must solve flows (FlowMatch.., or with use_flow_sigmas), got {name}"
         )
+    require_settings(scheduler.config, name, SOLVER_RULES)
 
 
 def generators_of(generator: Generators, count: int) -> list[torch.Generator] | None:
