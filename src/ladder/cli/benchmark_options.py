@@ -34,7 +34,7 @@ Questions = Annotated[
         help="Prompts, questions (tiif: a file or folder) or edits, instead of those fetched.",
     ),
 ]
-Prompts = Annotated[
+JudgePrompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="imgedit: what the judge is told, instead of that fetched."),
 ]
