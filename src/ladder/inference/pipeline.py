@@ -35,7 +35,7 @@ from PIL import Image
 from torch import Tensor
 
 from ladder.config.load import load
-from ladder.data.resize import fit
+from ladder.data.resize import Size, buckets, fit, nearest, similar
 from ladder.inference.guidance import (
     Plan,
     Source,
@@ -134,12 +134,13 @@ class LadderPipeline(DiffusionPipeline):
 
         - `image`: the source of every prompt, or a list with an entry for each prompt: a picture,
           a list of pictures, or None for text to image; a picture is a PIL image or a path
-        - `fit_sources`: scale and crop sources to the size of what is drawn, as in training; else
-          the MLLM sees them as they are
+        - `fit_sources`: scale and crop sources to the sizes that they would have had in training;
+          else the MLLM sees them as they are
         - `negative_prompt`: what guidance leads away from, one for all prompts or one each
         - `guidance_scale`, `image_guidance_scale`: towards the text and towards the sources; 1
           switches guidance off, and its work is saved
-        - `height`, `width`: of the pictures in pixels; by default what the generator was trained on
+        - `height`, `width`: of the pictures in pixels; by default what the generator was trained
+          on, and of edits the shape of the first source, as far as the ladder was trained on it
         - `generator`: one for all noise, or one for each picture, which then doesn't depend on
           what else is drawn
         - `latents`: the noise itself, in place of a generator
@@ -171,6 +172,8 @@ class LadderPipeline(DiffusionPipeline):
         device = self._execution_device
         count = len(prompts) * num_images_per_prompt
         generators = generators_of(generator, count)
+        if latents is None and height is None and width is None:
+            width, height = self._size_of_all(sources)
         start = self._noise(count, generators, latents, height, width, device)
         plan = plan_branches(
             prompts,
@@ -286,6 +289,32 @@ class LadderPipeline(DiffusionPipeline):
             raise ValueError(f"latents must be ({count}, {shape[1]}, H, W), got {latents.shape}")
         return latents.to(device, torch.float32)
 
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes of the pictures that the ladder was trained on: one for each aspect ratio."""
+        scale = compression(self.vae)
+        unit = scale * patch_size(self.ladder.generator)
+        side = self.ladder.generator.config.sample_size * scale
+        return buckets(side, self.ladder.aspects, unit)
+
+    def size_for(self, sources: Sequence[Image.Image]) -> Size:
+        """The size in which an edit of `sources` is drawn: that which the first would have had in
+        training; without any, that of the generator's training."""
+        if sources:
+            return nearest(sources[0].size, self.sizes)
+        side = self.ladder.generator.config.sample_size * compression(self.vae)
+        return side, side
+
+    def _size_of_all(self, sources: list[list[Image.Image]]) -> Size:
+        sizes = sorted({self.size_for(group) for group in sources})
+        if len(sizes) > 1:
+            raise ValueError(
+                "pictures of a call must be of one size, which are these by their sources: "
+                f"{', '.join(f'{width}x{height}' for width, height in sizes)}; "
+                "give height and width, or call once for each"
+            )
+        return sizes[0]
+
     def _side(self, name: str, pixels: int | None) -> int:
         """The latents along a side of a picture, by default as many as in training."""
         generator, scale = self.ladder.generator, compression(self.vae)
@@ -299,14 +328,21 @@ class LadderPipeline(DiffusionPipeline):
     def _fitted(
         self, sources: list[list[Image.Image]], start: Float[Tensor, "B Z H W"]
     ) -> list[list[Image.Image]]:
-        """The sources, scaled and cropped to the size of what is drawn, as those of training were.
+        """The sources, scaled and cropped as those of training were: the first of a prompt, and
+        those of about its shape, to what is drawn, others to their own shapes.
 
         A picture that occurs several times stays one, and its prompt is read once.
         """
         scale = compression(self.vae)
-        size = start.shape[3] * scale, start.shape[2] * scale
-        fitted = {id(picture): fit(picture, size) for group in sources for picture in group}
-        return [[fitted[id(picture)] for picture in group] for group in sources]
+        drawn = start.shape[3] * scale, start.shape[2] * scale
+        fitted: dict[tuple[int, Size], Image.Image] = {}
+
+        def brought(picture: Image.Image, first: Image.Image) -> Image.Image:
+            size = drawn if similar(picture.size, first.size) else nearest(picture.size, sizes)
+            return fitted.setdefault((id(picture), size), fit(picture, size))
+
+        sizes = self.sizes if drawn in self.sizes else (drawn,)
+        return [[brought(picture, group[0]) for picture in group] for group in sources]
 
     def _conditions(self, plan: Plan, device: torch.device) -> Float[Tensor, "P NQ C"]:
         texts, pictures = zip(*plan.prompts, strict=True)

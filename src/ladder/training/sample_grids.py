@@ -89,13 +89,16 @@ class Grids(Callback):
         self._seen = step
 
     def draw(self) -> Image.Image:
-        """The grid, drawn by the weights as they are."""
+        """The grid, drawn by the weights as they are, all of it in one size."""
+        width, height = self.pipeline.size_for([])
         pictures = self.pipeline(
             [prompt.text for prompt in self.prompts],
             image=[list(prompt.images) for prompt in self.prompts],
             num_inference_steps=self.sampling.steps,
             guidance_scale=self.sampling.guidance,
             image_guidance_scale=self.sampling.image_guidance,
+            height=height,
+            width=width,
             generator=torch.Generator().manual_seed(self.seed),
         ).images
         return arranged(self.prompts, pictures)

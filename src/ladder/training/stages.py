@@ -173,7 +173,9 @@ def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
     Raises ValueError where that stage left no ladder, or one of other settings.
     """
     if stage == STAGES[0]:
-        return Ladder.from_foundations(config.model, config.foundations, config.seed)
+        return Ladder.from_foundations(
+            config.model, config.foundations, config.seed, config.encoding.aspects
+        )
     before = STAGES[STAGES.index(stage) - 1]
     folder = run / before / "ladder"
     if not (folder / SETTINGS).is_file():
