@@ -104,6 +104,13 @@ def test_each_instruction_changes_the_same_pictures(run):
     assert np.abs(pixels("both.png")[:SIDE] - pixels("first.png")).max() <= 1
 
 
+def test_an_edit_of_a_photograph_has_its_shape(run, pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline.ladder, "aspects", (1.0, 0.5, 2.0))
+    tiny_picture(0, (640, 330)).save("wide.jpg")
+    run("edit", "wide.jpg", "turn it", "--steps", "1")
+    assert Image.open("out.png").size == (48, 24)
+
+
 def test_json_says_all_that_the_picture_depends_on(run):
     words = ("generate", "a star", "a heart", "--seed", "5", "--grid", "2", "--steps", "1")
     said = json.loads(run(*words, "--json", "-o", "drawn.webp"))
