@@ -15,8 +15,10 @@ from tests.tiny import LATENT_SHAPE, SIDE, tiny_mllm, tiny_picture, tiny_sana
 
 from ladder.config.load import load
 from ladder.data.resize import nearest
+from ladder.inference.fit_sources import fitted
 from ladder.inference.guidance import texts_of
-from ladder.inference.pipeline import LadderPipeline, make_scheduler
+from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.sampler import make_scheduler
 from ladder.models.ladder import Ladder
 
 PROMPTS = ["a red circle", "make it blue", "put both together", "two pink hearts", "mirror it"]
@@ -350,9 +352,8 @@ def test_an_edit_has_the_shape_of_its_source(shapes, given, drawn):
 def test_sources_are_brought_to_the_shapes_of_training(shapes):
     """The first and what is nearly of its shape to the shape that is drawn, others to their own."""
     wide, wider, tall = (tiny_picture(5, size) for size in ((96, 46), (96, 42), (30, 64)))
-    start = torch.zeros(1, *LATENT_SHAPE[:1], 24 // 8, 48 // 8)
-    fitted = shapes._fitted([[wide, wider, tall], [tall]], start)
-    assert [[picture.size for picture in group] for group in fitted] == [
+    found = fitted([[wide, wider, tall], [tall]], (48, 24), shapes.sizes)
+    assert [[picture.size for picture in group] for group in found] == [
         [(48, 24), (48, 24), (24, 48)], [(48, 24)],
     ]  # fmt: skip
 

@@ -120,7 +120,8 @@ def code() -> None:
 def execute(notebook: Notebook, parameters: Parameters = None) -> None:
     """Run a notebook once, into experiments/report/notebooks."""
     from ladder.experiments import grid
-    from ladder.experiments.notebook import require_parameters, run
+    from ladder.experiments.execute import run
+    from ladder.experiments.notebook import require_parameters
 
     notebook = notebook.absolute()
     enter_repository()
@@ -226,10 +227,12 @@ def plan(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def bench(
-    what: Literal["curation", "decisions", "encode", "step", "sample"],
+    what: Literal["curation", "decisions", "encode", "judge", "step", "sample"],
     sizes: Annotated[
         list[int] | None,
-        typer.Argument(metavar="N", min=1, help="curation, decisions, encode: samples."),
+        typer.Argument(
+            metavar="N", min=1, help="curation, decisions, encode: samples; judge: pictures."
+        ),
     ] = None,
     size: Annotated[
         Literal["tiny", "mid", "paper"], typer.Option(help="step, sample: size of the models.")
@@ -244,14 +247,15 @@ def bench(
 ) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
     if what in ("step", "sample") and sizes:
-        raise ValueError(f"N is of curation, decisions and encode only, got {sizes[0]}")
-    if what in ("curation", "decisions", "encode"):
-        from ladder.profiling import curation, encoding
+        raise ValueError(f"N is of curation, decisions, encode and judge only, got {sizes[0]}")
+    if what in ("curation", "decisions", "encode", "judge"):
+        from ladder.profiling import curation, encoding, judging
 
         measures = {
             "curation": partial(curation.curation, side=side),
             "decisions": curation.decisions,
             "encode": encoding.encoding,
+            "judge": judging.judging,
         }
         measured = measures[what](sizes or [])
         lines = [

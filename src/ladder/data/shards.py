@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from ladder.config.files import replacing
 from ladder.data.images import decode_stored, encode_png
 from ladder.data.sources.tar import Member, index_tar
 
@@ -71,10 +72,8 @@ def write_shard(samples: Iterable[Packed], path: Path) -> int:
 
     Errors: a sample without a caption.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
     written = 0
-    with unfinished.open("wb") as tar:
+    with replacing(path) as part, part.open("wb") as tar:
         for sample in samples:
             if not sample.captions:
                 raise ValueError(f"sample {sample.key} needs at least one caption")
@@ -87,7 +86,6 @@ def write_shard(samples: Iterable[Packed], path: Path) -> int:
             written += 1
         tar.write(bytes(2 * tarfile.BLOCKSIZE))
         tar.write(bytes(-tar.tell() % tarfile.RECORDSIZE))
-    unfinished.replace(path)
     return written
 
 

@@ -20,22 +20,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from diffusers import (
-    DiffusionPipeline,
-    DPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    ImagePipelineOutput,
-    SchedulerMixin,
-)
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
-from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ladder.config.load import load
-from ladder.data.resize import Size, buckets, fit, nearest, similar
+from ladder.config.load import Foundations, Sampling
+from ladder.data.resize import Size, buckets, nearest
+from ladder.inference.fit_sources import fitted, one_size
 from ladder.inference.guidance import (
     Plan,
     Source,
@@ -44,12 +38,27 @@ from ladder.inference.guidance import (
     sources_of,
     texts_of,
 )
+from ladder.inference.noise import noise
 from ladder.inference.rung_attribution import Explanation, Watcher
-from ladder.inference.sampler import BranchRows, Denoiser, Generators, check_solver, generators_of
+from ladder.inference.sampler import (
+    BranchRows,
+    Denoiser,
+    Generators,
+    check_solver,
+    generators_of,
+    make_scheduler,
+)
 from ladder.inference.shipped import shipped_ladder
-from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
+from ladder.models.generator.autoencoder import (
+    Autoencoder,
+    compression,
+    decoded,
+    load_autoencoder,
+    require_decodable,
+)
 from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
+from ladder.models.part_settings import SOLVER_RULES, require_file
 
 # diffusers looks parts up by the module that a saved ladder names; in version 0.1 it was this one.
 sys.modules.setdefault("ladder.model.ladder", sys.modules[Ladder.__module__])
@@ -76,6 +85,7 @@ class LadderPipeline(DiffusionPipeline):
 
     def __init__(self, ladder: Ladder, vae: Autoencoder, scheduler: SchedulerMixin) -> None:
         super().__init__()
+        require_decodable(ladder.generator.config, vae)
         self.register_modules(ladder=ladder, vae=vae, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()
 
@@ -86,7 +96,8 @@ class LadderPipeline(DiffusionPipeline):
         """Load a folder or hub id, by default the ladder that comes with the repository.
 
         `options` are those of diffusers; `torch_dtype` is float32 unless named. Raises OSError for
-        an id that can't be fetched, and FileNotFoundError where no ladder comes with ours.
+        an id that can't be fetched, FileNotFoundError where no ladder comes with ours, and
+        ValueError for a setting that can't be used.
         """
         folder = str(pretrained_model_name_or_path or shipped_ladder())
         if not Path(folder).is_dir():
@@ -99,11 +110,13 @@ class LadderPipeline(DiffusionPipeline):
                 raise OSError(
                     f"there must be a ladder in a folder or on the hub, got {folder}: {error}"
                 ) from error
+        require_file(Path(folder) / "scheduler/scheduler_config.json", SOLVER_RULES)
+        require_file(Path(folder) / "vae/config.json")
         return super().from_pretrained(folder, **options)
 
     @classmethod
     def from_ladder(
-        cls, ladder: Ladder, foundations: load.Foundations, sampling: load.Sampling
+        cls, ladder: Ladder, foundations: Foundations, sampling: Sampling
     ) -> LadderPipeline:
         """Put a ladder together with the autoencoder of its generator and a solver."""
         vae = load_autoencoder(foundations.generator)
@@ -151,7 +164,7 @@ class LadderPipeline(DiffusionPipeline):
           (without the callback; a solver that adds noise of its own draws it anew)
 
         Raises ValueError when the numbers of prompts, sources and generators don't fit together,
-        and when what is drawn isn't finite.
+        and when what a part computes isn't finite.
         """
         prompts = texts_of("prompt", prompt)
         if not prompts or num_images_per_prompt < 1:
@@ -173,17 +186,26 @@ class LadderPipeline(DiffusionPipeline):
         count = len(prompts) * num_images_per_prompt
         generators = generators_of(generator, count)
         if latents is None and height is None and width is None:
-            width, height = self._size_of_all(sources)
-        start = self._noise(count, generators, latents, height, width, device)
+            width, height = one_size(self.size_for(group) for group in sources)
+        sides = {"height": height, "width": width}
+        start = noise(
+            self.ladder.generator, compression(self.vae), count, sides, generators, latents, device
+        )
+        if fit_sources:
+            scale = compression(self.vae)
+            drawn = start.shape[3] * scale, start.shape[2] * scale
+            sources = fitted(sources, drawn, self.sizes if drawn in self.sizes else (drawn,))
         plan = plan_branches(
             prompts,
-            self._fitted(sources, start) if fit_sources else sources,
+            sources,
             negatives,
             guidance_scale,
             image_guidance_scale,
         )
         self._bring_ladder()
         conditions = self._conditions(plan, device)
+        if not conditions.isfinite().all():
+            raise ValueError("what the MLLM and the connector make of a prompt must be finite")
         branches = [plan.branches[owner // num_images_per_prompt] for owner in range(count)]
         draw = Denoiser(
             self.ladder,
@@ -207,8 +229,9 @@ class LadderPipeline(DiffusionPipeline):
         latents = draw(watcher, after if callback_on_step_end else None)
         if not latents.isfinite().all():
             raise ValueError(
-                "what is drawn must be finite, and isn't with guidance_scale "
-                f"{guidance_scale:g} and image_guidance_scale {image_guidance_scale:g}"
+                "the latents that the generator draws must be finite, and aren't with "
+                f"guidance_scale {guidance_scale:g} and image_guidance_scale "
+                f"{image_guidance_scale:g}"
             )
         decode = partial(self._decoded, output_type=output_type)
         explanation = watcher.explained(latents, draw, decode) if explain else None
@@ -269,26 +292,6 @@ class LadderPipeline(DiffusionPipeline):
         if hasattr(self.ladder, "_hf_hook"):
             self.ladder._hf_hook.pre_forward(self.ladder)
 
-    def _noise(
-        self,
-        count: int,
-        generators: list[torch.Generator] | None,
-        latents: Float[Tensor, "B Z H W"] | None,
-        height: int | None,
-        width: int | None,
-        device: torch.device,
-    ) -> Float[Tensor, "B Z H W"]:
-        """Noise in float32, drawn picture by picture."""
-        if latents is not None and (height or width):
-            raise ValueError("latents say how large pictures are, got height or width too")
-        sides = self._side("height", height), self._side("width", width)
-        shape = (count, self.ladder.generator.config.in_channels, *sides)
-        if latents is None:
-            latents = randn_tensor(shape, generators, device, torch.float32)
-        elif len(latents) != count or latents.shape[1] != shape[1]:
-            raise ValueError(f"latents must be ({count}, {shape[1]}, H, W), got {latents.shape}")
-        return latents.to(device, torch.float32)
-
     @property
     def sizes(self) -> tuple[Size, ...]:
         """The sizes of the pictures that the ladder was trained on: one for each aspect ratio."""
@@ -305,45 +308,6 @@ class LadderPipeline(DiffusionPipeline):
         side = self.ladder.generator.config.sample_size * compression(self.vae)
         return side, side
 
-    def _size_of_all(self, sources: list[list[Image.Image]]) -> Size:
-        sizes = sorted({self.size_for(group) for group in sources})
-        if len(sizes) > 1:
-            raise ValueError(
-                "pictures of a call must be of one size, which are these by their sources: "
-                f"{', '.join(f'{width}x{height}' for width, height in sizes)}; "
-                "give height and width, or call once for each"
-            )
-        return sizes[0]
-
-    def _side(self, name: str, pixels: int | None) -> int:
-        """The latents along a side of a picture, by default as many as in training."""
-        generator, scale = self.ladder.generator, compression(self.vae)
-        if pixels is None:
-            return generator.config.sample_size
-        unit = scale * patch_size(generator)
-        if pixels < unit or pixels % unit:
-            raise ValueError(f"{name} must be a multiple of {unit}, got {pixels}")
-        return pixels // scale
-
-    def _fitted(
-        self, sources: list[list[Image.Image]], start: Float[Tensor, "B Z H W"]
-    ) -> list[list[Image.Image]]:
-        """The sources, scaled and cropped as those of training were: the first of a prompt, and
-        those of about its shape, to what is drawn, others to their own shapes.
-
-        A picture that occurs several times stays one, and its prompt is read once.
-        """
-        scale = compression(self.vae)
-        drawn = start.shape[3] * scale, start.shape[2] * scale
-        fitted: dict[tuple[int, Size], Image.Image] = {}
-
-        def brought(picture: Image.Image, first: Image.Image) -> Image.Image:
-            size = drawn if similar(picture.size, first.size) else nearest(picture.size, sizes)
-            return fitted.setdefault((id(picture), size), fit(picture, size))
-
-        sizes = self.sizes if drawn in self.sizes else (drawn,)
-        return [[brought(picture, group[0]) for picture in group] for group in sources]
-
     def _conditions(self, plan: Plan, device: torch.device) -> Float[Tensor, "P NQ C"]:
         texts, pictures = zip(*plan.prompts, strict=True)
         prompts = self.ladder.understanding.prepare(texts, pictures)
@@ -352,13 +316,7 @@ class LadderPipeline(DiffusionPipeline):
     def _decoded(self, latents: Float[Tensor, "B Z H W"], output_type: str) -> Any:
         if output_type == "latent":
             return latents
-        return self.image_processor.postprocess(decoded(self.vae, latents), output_type=output_type)
-
-
-def make_scheduler(sampling: load.Sampling) -> SchedulerMixin:
-    """The solver of the flow's equation: DPM-Solver++ (second order) or Euler."""
-    if sampling.solver == "euler":
-        return FlowMatchEulerDiscreteScheduler(shift=sampling.shift)
-    return DPMSolverMultistepScheduler(
-        use_flow_sigmas=True, flow_shift=sampling.shift, prediction_type="flow_prediction"
-    )
+        pictures = decoded(self.vae, latents)
+        if not pictures.isfinite().all():
+            raise ValueError("the pictures that the autoencoder decodes must be finite")
+        return self.image_processor.postprocess(pictures, output_type=output_type)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ladder.config.files import replacing
 from ladder.data.curation import changes
 from ladder.data.shards import batched
 from ladder.data.sources.open import RawSet, Shard
@@ -79,7 +80,8 @@ def list_shard(listed: Listed) -> Listed:
     )  # fmt: skip
     used = tuple(sorted({str(part.path) for part in parts}))
     result = replace(listed, lengths=tuple(lengths), used=used)
-    write_whole(done, pickle.dumps(result))
+    with replacing(done) as part:
+        part.write_bytes(pickle.dumps(result))
     return result
 
 
@@ -131,10 +133,3 @@ def forget(work: Path, lists: Iterable[Listed], chunks: Iterable[Chunk]) -> None
     for folder in (*work.glob("records/*"), *work.glob("parts/*")):
         if folder not in kept:
             shutil.rmtree(folder)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there as a whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)

@@ -25,6 +25,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Curation
 from ladder.data.curation import changes
 from ladder.data.curation.chunks import (
@@ -36,7 +37,6 @@ from ladder.data.curation.chunks import (
     list_shard,
     records_of,
     unread,
-    write_whole,
 )
 from ladder.data.curation.contamination import Finder, read_prompts
 from ladder.data.curation.dask_map import spread
@@ -104,7 +104,7 @@ def curate(raw: Path, out: Path, curation: Curation) -> None:
         pass
     save_figures(partial(find_records, chunks), out, curation.maximum_pixels)
     summarize(out, {found.folder.name: unread(found, lists) for found in sets})
-    write_whole(work / "state.json", json.dumps(now).encode())
+    write_text(work / "state.json", json.dumps(now))
     forget(work, lists, chunks)
 
 
@@ -139,11 +139,9 @@ def _read(path: Path) -> dict:
 def _examine(curation: Curation, finder: Finder | None, chunk: Chunk) -> None:
     if chunk.part.is_file():
         return
-    chunk.part.parent.mkdir(parents=True, exist_ok=True)
     table = examine(records_of(chunk), chunk.name, curation, finder)
-    unfinished = chunk.part.with_suffix(".unfinished")
-    pq.write_table(table, unfinished)
-    unfinished.replace(chunk.part)
+    with replacing(chunk.part) as part:
+        pq.write_table(table, part)
 
 
 def _decide(chunks: Sequence[Chunk], decisions: Path, work: Path, curation: Curation) -> None:
@@ -156,4 +154,4 @@ def _decide(chunks: Sequence[Chunk], decisions: Path, work: Path, curation: Cura
     marker = work / "decided"
     if not (decisions.is_file() and marker.is_file() and marker.read_text() == asked):
         decide(parts, decisions, work / "scratch", curation)
-        write_whole(marker, asked.encode())
+        write_text(marker, asked)

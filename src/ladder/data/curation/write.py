@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ladder.config.files import write_text
 from ladder.data.curation import changes
-from ladder.data.curation.chunks import Chunk, records_of, write_whole
+from ladder.data.curation.chunks import Chunk, records_of
 from ladder.data.curation.summary import query
 from ladder.data.images import storable
 from ladder.data.shards import SPLITS, Packed, write_shard
@@ -105,8 +106,7 @@ def write_shelf(decisions: Path, out: Path, work: Path, shelf: Shelf) -> None:
     marker = _marker(work, path)
     marker.unlink(missing_ok=True)
     write_shard((_packed(records[row["number"] - chunk.first], row) for row in kept), path)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(marker, shelf.state.encode())
+    write_text(marker, shelf.state)
 
 
 def _packed(record: Record, row: dict) -> Packed:
