@@ -264,7 +264,7 @@ def test_models_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main.main([*words, "--format", "csv"]) == 0
     first = capsys.readouterr().out.splitlines()[:2]
     assert first[0].startswith("model,judge,origin,benchmark,mean,low,high")
-    assert first[1] == "a,one,ours,imgedit,4.0,3.0,5.0,2.0,False"
+    assert first[1] == "a,one,ours,imgedit,4.0,3.0,5.0,2,False"
     write(tmp_path / "other.json", {"benchmark": "none"})
     assert main.main(["table", str(tmp_path / "other.json")]) == 2
     assert "must be printed by `ladder score`" in capsys.readouterr().err

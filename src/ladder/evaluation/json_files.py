@@ -6,6 +6,8 @@ JSON lines and CSV they are data, so text is split at line feeds here and nowher
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -49,11 +51,20 @@ def lines_of(text: str) -> Iterable[str]:
     return (line for line in text.split("\n") if line.strip())
 
 
+def loads(text: str) -> Any:
+    """The value that JSON says. Raises ValueError for another text, for NaN and for infinity."""
+    return json.loads(text, parse_constant=_no_number)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises ValueError, naming the file, for one that holds none."""
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        return loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON, got {error}") from error
 
 
@@ -64,7 +75,18 @@ def read_json_lines(path: Path) -> list[Any]:
         if not line.strip():
             continue
         try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            found.append(loads(line))
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number} must be JSON, got {error}") from error
     return found
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names of their columns; cells may hold line breaks.
+
+    Raises ValueError, naming the file, for one that is none.
+    """
+    try:
+        return [*csv.DictReader(io.StringIO(read_text(path), newline=""))]
+    except csv.Error as error:
+        raise ValueError(f"{path} must be CSV, got {error}") from error

@@ -6,8 +6,6 @@ own scripts read (`vlm_judges.layouts`, `vlm_judges.suites`), so that they can b
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ladder.data.images import MAXIMUM_PIXELS, decode
-from ladder.evaluation.json_files import read_json, read_json_lines, read_text
+from ladder.evaluation.json_files import read_csv, read_json, read_json_lines
 from ladder.evaluation.scorers.score_file import PICTURES
 from ladder.evaluation.vlm_judges import layouts, suites
 from ladder.evaluation.vlm_judges.layouts import LENGTHS, Layout
@@ -140,8 +138,7 @@ def geneval(files: BenchmarkFiles) -> Iterator[Drawing]:
 
 
 def dpg(files: BenchmarkFiles) -> Iterator[Drawing]:
-    rows = csv.DictReader(io.StringIO(read_text(files.asked), newline=""))
-    prompts = {row["item_id"]: row["text"] for row in rows}
+    prompts = {row["item_id"]: row["text"] for row in read_csv(files.asked)}
     for index, (name, text) in enumerate(prompts.items()):
         yield Drawing(index, Path(f"{name}.png"), text, grid=True)
 

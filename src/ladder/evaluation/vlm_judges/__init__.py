@@ -14,16 +14,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
 from ladder.evaluation.json_files import dumps
+from ladder.evaluation.scorers.items import STATUSES, Status
 from ladder.evaluation.scorers.judge_text import declines, is_refusal
 from ladder.evaluation.vlm_judges.pictures import JudgePicture
 
-Status = Literal["answered", "refused", "filtered", "truncated", "unreachable", "malformed"]
-STATUSES: tuple[str, ...] = get_args(Status)
 FAILURES = STATUSES[1:]
 
 
