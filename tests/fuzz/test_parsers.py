@@ -215,6 +215,8 @@ ANSWERS = st.lists(
 @example("*" * 20_000 + ":" + " " * 20_000)
 @example("\n" * 50_000)
 @example("<answer>" * 10_000)
+@example("score" + " " * 50_000)
+@example("realism" + " " * 50_000)
 @example("final score" * 5_000 + "*" * 50_000)
 @example("I can't " * 10_000)
 def test_any_answer_of_a_judge_is_read(text: str):

@@ -386,3 +386,81 @@ def test_no_answers_are_no_number(tmp_path: Path):
 )  # fmt: skip
 def test_only_lines_of_criteria_count(text: str, expected: float | None):
     assert imgedit.fixed(text) == expected
+
+
+TABLE = 'item_id,proposition_id,dependency,tuple\na,1,0,entity (x)\na,2,"1, 1",entity (x)\n'
+PROMPT = {"tag": "colors", "include": [{"class": "cow", "count": 1}], "prompt": "a cow"}
+SEEN = {"prompt_index": 0, "detections": {}, "picture": "00000/0000.png"}
+RECORD = {"attribute": "text", "length": "short", "row": 0, "expected": ["yes"], "answered": ["no"]}
+MARKED = {"name": "a", "judge_text": "A: 4\nB: 4\nC: 4"}
+ODD_FILES: dict[str, tuple[str, Any, str]] = {
+    "an item twice": ("imgedit-uge", {"items": [{"key": "a", "answers": []}] * 2}, "a twice"),
+    "a status that there isn't": (
+        "imgedit-uge", {"items": [{"key": "a", "answers": [{"text": "", "status": "lost"}]}]},
+        "status 'lost'",
+    ),
+    "a kind that there isn't": (
+        "gedit", {"items": [{"key": "a", "kind": "x", "answers": []}]}, "kind 'x'"
+    ),
+    "a prompt that there isn't": (
+        "wise", {"items": [{"key": "a", "prompt_id": 1001, "answers": []}]}, "prompt 1001"
+    ),
+    "a category that there isn't": (
+        "rise", {"items": [{"key": "a", "category": "x", "answers": []}]}, "category 'x'"
+    ),
+    "a skill that there isn't": (
+        "geneval2", {"items": [{"key": "a", "skills": ["x"], "answers": []}]}, "skill 'x'"
+    ),
+    "a DPG prompt twice": (
+        "dpg", {"prompts": [{"item_id": "a", "answers": [{"1": "yes", "2": "no"}]}] * 2}, "a twice"
+    ),
+    "another DPG prompt": ("dpg", {"prompts": [{"item_id": "z", "answers": [{}]}]}, "prompt 'z'"),
+    "a picture twice": ("geneval", [SEEN, SEEN], "twice"),
+    "a prompt from the end": ("geneval", [SEEN | {"prompt_index": -1}], "prompt -1"),
+    "two detectors": ("geneval", [SEEN, SEEN | {"picture": "b", "judge": "x"}], "of one judge"),
+    "a number that is none": (
+        "geneval", [SEEN | {"detections": {"cow": [{"box": [0] * 4, "score": math.nan}]}}],
+        "NaN is no number",
+    ),
+    "a record twice": ("tiif", [{"judge": "j", "model": "m", "records": [RECORD] * 2}], "twice"),
+    "another attribute": (
+        "tiif", [{"judge": "j", "model": "m", "records": [RECORD | {"attribute": "x"}]}],
+        "attribute 'x'",
+    ),
+    "more answers than questions": (
+        "tiif", [{"judge": "j", "model": "m", "records": [RECORD | {"answered": ["no"] * 2}]}],
+        "got 2 to 1",
+    ),
+    "no line": ("tiif", [], "must have a line, got none"),
+    "an edit twice": ("imgedit", [[MARKED, MARKED]], "a twice"),
+    "no edit": ("imgedit", [[]], "must have an item, got none"),
+}  # fmt: skip
+"""Benchmark, lines of the file, and what is said."""
+
+
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_what_would_count_twice_or_not_at_all_is_refused(name: str, tmp_path: Path):
+    """And the file is named that is at fault."""
+    benchmark, content, said = ODD_FILES[name]
+    lines = content if isinstance(content, list) else [content]
+    path, asked = tmp_path / "seen", tmp_path / "asked"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked.write_text(json.dumps(PROMPT) if benchmark == "geneval" else TABLE)
+    with pytest.raises(ValueError, match=rf"seen.*{said}"):
+        score(benchmark, path, asked)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [(TABLE.replace('"1, 1"', "x"), "whole numbers, got"), ("", "must have a row"),
+     (TABLE + f"b,1,0,{'x' * 200_000}\n", "must be CSV"),
+     (TABLE.replace("tuple", "t"), "column tuple"), ("\0" * 9, "must have a row")],
+)  # fmt: skip
+def test_a_table_at_fault_is_named(table: str, said: str, tmp_path: Path):
+    path, asked = tmp_path / "seen", tmp_path / "asked"
+    path.write_text('{"prompts": []}')
+    asked.write_text(table)
+    with pytest.raises(ValueError, match=rf"asked.*{said}"):
+        score("dpg", path, asked)
+    asked.write_text("\ufeff" + TABLE.replace("\n", "\r\n"))
+    assert score("dpg", path, asked)["missing"] == ["a"]

@@ -30,10 +30,10 @@ from ladder.evaluation.scorers.judge_text import final_text, whole
 PARTS = {"consistency": 0.7, "realism": 0.2, "aesthetic_quality": 0.1}
 HIGHEST = 2
 THREE = re.compile(
-    r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*[:\N{FULLWIDTH COLON}]?\s*(\d)",
+    r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*(?:[:\N{FULLWIDTH COLON}]\s*)?(\d)",
     re.IGNORECASE,
 )
-BINARY = re.compile(r"\*{0,2}score\*{0,2}\s*[:\N{FULLWIDTH COLON}]?\s*([01])\b", re.IGNORECASE)
+BINARY = re.compile(r"\*{0,2}score\*{0,2}\s*(?:[:\N{FULLWIDTH COLON}]\s*)?([01])\b", re.IGNORECASE)
 NAMED = re.compile(
     r"^[^\w\n]*(consistency|realism|aesthetic quality|score)[^\w+.\N{MINUS SIGN}-]{1,8}"
     r"([0-9]+)(?:\s*(?:/|out of)\s*([0-9]+))?[^\w%\n]*$",
