@@ -24,8 +24,10 @@ from tests.training.running import (
 
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder
+from ladder.models.mllm.families import load_mllm
 from ladder.training.ema import WeightEMA
-from ladder.training.stages import STAGES, run_stage, starting_ladder
+from ladder.training.stages import run_stage
+from ladder.training.start import STAGES, starting_ladder
 
 
 def test_a_stage_leaves_all_that_it_promises(short, encoded, tmp_path):
@@ -76,7 +78,13 @@ def test_a_stage_without_steps_passes_on_its_ladder(short, encoded, tmp_path):
     assert equal(fresh.trainable_state(), Ladder.from_pretrained(second).trainable_state())
 
 
-def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
+def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path, monkeypatch):
+    """And is loaded in it: one of 3 billion weights takes 14 GiB in float32."""
+    asked = []
+    monkeypatch.setattr(
+        "ladder.models.mllm.frozen.load_mllm",
+        lambda folder, dtype: asked.append(dtype) or load_mllm(folder, dtype),
+    )
     config = dataclasses.replace(
         short, foundations=dataclasses.replace(short.foundations, dtype="bfloat16")
     )
@@ -85,6 +93,7 @@ def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
         ladder = starting_ladder(config, name, tmp_path / "ladder-0")
         assert {value.dtype for value in ladder.understanding.parameters()} == {torch.bfloat16}
         assert {value.dtype for value in ladder.trainable_parameters()} == {torch.float32}
+    assert {*asked} == {torch.bfloat16}
 
 
 def test_a_step_whose_loss_is_no_number_says_so_in_its_curve(short, encoded, tmp_path, monkeypatch):
@@ -172,3 +181,27 @@ def test_the_outcome_is_the_average(short, encoded, tmp_path, monkeypatch):
     ladder = Ladder.from_pretrained(train(short, encoded, tmp_path / "runs") / "ladder")
     for ours, ema in zip(ladder.trainable_parameters(), seen[-1].values, strict=True):
         assert torch.equal(ours, ema)
+
+
+def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(
+    short, encoded, tmp_path
+):
+    """The paper's mode: losses are those of float32 but for rounding, and are not equal."""
+    mixed = train(with_stage(short, "ti2i", precision="bf16-mixed"), encoded, tmp_path / "a")
+    exact = train(short, encoded, tmp_path / "b")
+    ours, theirs = ([loss for _, loss in curve(folder, "loss")] for folder in (mixed, exact))
+    assert ours != theirs
+    assert ours == pytest.approx(theirs, rel=0.05)
+    for name, value in weights(mixed / "ladder").items():
+        assert value.dtype == torch.float32, name
+    assert not equal(weights(mixed / "ladder"), weights(exact / "ladder"))
+
+
+@pytest.mark.slow
+def test_a_stage_is_compiled_and_fused_if_that_is_asked_for(short, encoded, tmp_path):
+    """With machine code as well, so it needs a C++ compiler."""
+    cluster = dataclasses.replace(short.cluster, compile=True, fused=True)
+    fast = train(dataclasses.replace(short, cluster=cluster), encoded, tmp_path / "a")
+    plain = train(short, encoded, tmp_path / "b")
+    ours, theirs = ([loss for _, loss in curve(folder, "loss")] for folder in (fast, plain))
+    assert ours == pytest.approx(theirs, rel=1e-3)

@@ -26,7 +26,7 @@ from ladder.cli.benchmark_options import (
     Steps,
     Toy,
 )
-from ladder.cli.options import BENCHMARKS, Json, Model, Seed
+from ladder.cli.options import BENCHMARKS, Device, Dtype, Json, Model, Seed
 
 if TYPE_CHECKING:
     from ladder.evaluation.published import BenchmarkFiles
@@ -110,13 +110,15 @@ def draw_verb(
         str | None,
         typer.Option(metavar="I/N", help="Draw a part. By default that of torchrun or Slurm."),
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
 ) -> None:
     """Draw a benchmark's pictures in the layout that `observe` reads. A rerun goes on."""
     from ladder.evaluation.draw_benchmark import DrawSettings
 
     files = benchmark_files(benchmark, source, questions, None, originals, name)
     settings = DrawSettings(seed, steps, guidance, image_guidance)
-    draw(files, model, out, settings, limit, batch, shard)
+    draw(files, model, out, settings, limit, batch, shard, device, dtype)
 
 
 def draw(
@@ -127,6 +129,8 @@ def draw(
     limit: int | None,
     batch: int,
     shard: str | None = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
 ) -> None:
     """Draw, and say how many pictures."""
     from ladder.evaluation import draw_benchmark as drawing
@@ -138,7 +142,7 @@ def draw(
     wanted = [one for one in drawings(files) if limit is None or one.item < limit]
     part = drawing.Shard.of(shard)
     folder = model or shipped_ladder()
-    pipeline = drawing.to_best_device(open_ladder(folder))
+    pipeline = open_ladder(folder, device, dtype)
     ladder = content_hash(folder / "ladder")
     done = drawing.draw_benchmark(pipeline, ladder, wanted, out, settings, part, batch)
     print(f"{out}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,7 +120,8 @@ def code() -> None:
 def execute(notebook: Notebook, parameters: Parameters = None) -> None:
     """Run a notebook once, into experiments/report/notebooks."""
     from ladder.experiments import grid
-    from ladder.experiments.notebook import require_parameters, run
+    from ladder.experiments.execute import run
+    from ladder.experiments.notebook import require_parameters
 
     notebook = notebook.absolute()
     enter_repository()
@@ -237,6 +239,9 @@ def bench(
     ] = "mid",
     pairs: Annotated[int, typer.Option(min=1, help="step, sample: runs of both ways.")] = 7,
     steps: Annotated[int, typer.Option(min=1, help="sample: steps of the solver.")] = 20,
+    side: Annotated[
+        int, typer.Option(min=32, max=4096, help="curation: pixels along a picture.")
+    ] = 512,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="step: where.")] = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -247,7 +252,7 @@ def bench(
         from ladder.profiling import curation, encoding, judging
 
         measures = {
-            "curation": curation.curation,
+            "curation": partial(curation.curation, side=side),
             "decisions": curation.decisions,
             "encode": encoding.encoding,
             "judge": judging.judging,

@@ -137,9 +137,10 @@ def benchmark(
     longest_side: LongestSide = 2048,
 ) -> None:
     """Draw a benchmark's pictures, put its questions to a judge, and score: a table at the end."""
+    from ladder.config.files import write_text
     from ladder.evaluation.benchmark_table import read_scores, write_table
     from ladder.evaluation.draw_benchmark import DrawSettings
-    from ladder.evaluation.json_files import dumps, write_text
+    from ladder.evaluation.json_files import dumps
     from ladder.evaluation.scorers import score_file
 
     check_judge(benchmark, judge)

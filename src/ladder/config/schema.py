@@ -45,6 +45,8 @@ Dtype = Literal["float32", "bfloat16"]
 class Cluster:
     """Where training runs. Every process draws its own samples, noise and times."""
 
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """On what stages are trained; auto: on GPUs where there are some, else on the CPU."""
     strategy: Literal["auto", "ddp", "fsdp", "deepspeed"]
     """auto (one process on one device), ddp (one process a device, each with all weights), fsdp
     (FSDP2: each with a part of the weights, of which layers gather theirs as they compute) or
@@ -61,12 +63,21 @@ class Cluster:
     checkpointing: Literal["none", "generator", "all"]
     """Whose activations are computed anew in the backward pass, to save memory: the generator's
     blocks, or the queries' layers too."""
+    compile: bool
+    """Compile the generator by torch.compile for training: minutes at the start, faster steps."""
+    fused: bool
+    """AdamW in one kernel for all weights; equal but for rounding."""
 
     def __post_init__(self) -> None:
         if self.strategy == "fsdp" and self.prompt_cache is not None:
             raise ValueError(
                 "prompt_cache must be null under strategy fsdp, where all processes read together, "
                 f"got {self.prompt_cache}"
+            )
+        if self.strategy == "fsdp" and self.compile:
+            raise ValueError(
+                "compile must be false under strategy fsdp, which gathers each block by itself, "
+                "got true"
             )
         if self.strategy == "auto" and self.devices * self.nodes > 1:
             raise ValueError(
@@ -163,7 +174,7 @@ class Encoding:
     chunk: Count
     """MiB of curated shards that are encoded into one file, or not at all: what is done between two
     interruptions, and what one process does at a time."""
-    device: Literal["cpu", "cuda"] | None
+    device: Literal["cpu", "cuda", "mps"] | None
     """Where the autoencoder computes; null: on a GPU where there is one."""
     workers: Natural | None
     """Processes of the embedded Dask cluster; null: one a core, 0: work in this process."""

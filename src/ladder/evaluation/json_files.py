@@ -1,4 +1,4 @@
-"""JSON as evaluation reads and writes it: no NaN, lines end at a line feed alone, whole files.
+"""JSON as evaluation reads and writes it: no NaN, and lines end at a line feed alone.
 
 Judges' texts hold characters such as U+2028 or U+0085, at which `str.splitlines` breaks a line. In
 JSON lines and CSV they are data, so text is split at line feeds here and nowhere else.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,6 @@ from typing import Any
 def dumps(value: Any, indent: int | None = None) -> str:
     """`value` as JSON. Raises ValueError for NaN and infinity, which JSON doesn't have."""
     return json.dumps(value, indent=indent, allow_nan=False)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: a run that is killed leaves the old file, or the new one.
-
-    Raises OSError, naming the file, where it can't be written; then nothing is left of it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_text(path: Path) -> str:

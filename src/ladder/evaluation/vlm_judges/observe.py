@@ -18,7 +18,8 @@ from typing import Any
 import xxhash
 from tqdm import tqdm
 
-from ladder.evaluation.json_files import dumps, read_json_lines, write_text
+from ladder.config.files import write_text
+from ladder.evaluation.json_files import dumps, read_json_lines
 from ladder.evaluation.vlm_judges import (
     FAILURES,
     Answer,

@@ -25,7 +25,8 @@ from urllib.parse import urlsplit
 import httpx
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI
 
-from ladder.evaluation.json_files import dumps, write_text
+from ladder.config.files import write_text
+from ladder.evaluation.json_files import dumps
 from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
 from ladder.evaluation.vlm_judges.completions import read_completion, read_refused_request
 from ladder.evaluation.vlm_judges.pictures import JudgePicture, PictureEncoding
@@ -198,7 +199,7 @@ class Endpoint:
         """Keep an answer. A failure is not kept: the next run may have better luck."""
         if not answer.failed:
             row = answer.as_row() | {"version": answer.version}
-            write_text(self._path(question), dumps(row))
+            write_text(self._path(question), dumps(row), shared=True)
 
     def _ask(self, question: JudgeQuestion, urls: Mapping[str, str]) -> Answer:
         if self._lost:
