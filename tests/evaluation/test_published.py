@@ -42,7 +42,7 @@ REPLIES = {
     "yes or no": "Yes", "one word": "Two", "Mark VIE": '{"score": [6, 6]}',
     "Mark RISE": "Final Score: 4", "Mark LOGIC": "Final Score: 1",
     "Mark PROMPT": "Consistency: 2\nRealism: 1\nAesthetic Quality: 0",
-    "Mark UGE": "Fine. Score: 3 (ok)", "Mark EDIT": THREE_MARKS,
+    "Copy the TEXT.": "Two, three!", "Mark UGE": "Fine. Score: 3 (ok)", "Mark EDIT": THREE_MARKS,
 }  # fmt: skip
 """What the judge says, by a piece of what it is asked."""
 
@@ -108,6 +108,14 @@ def files(tmp_path: Path) -> dict[str, list[str]]:
     vqa = {"prompt": "two stars", "atom_count": 3, "skills": ["count"],
            "vqa_list": [["How many stars are in the image?", "two"]]}  # fmt: skip
     write(source / "geneval2_data.jsonl", f"{json.dumps(vqa)}\n" * 2)
+    code = """class Reader:
+    def __init__(self):
+        self.qwen_prompt = ("Copy the" " TEXT.")
+"""
+    write(source / "textbench/evaluate_text_reward.py", code)
+    for name in ("text_prompts.jsonl", "text_prompts_zh.jsonl"):
+        rows = [{"prompt_id": n, "prompt": "a sign", "text": ["TWO", "words"]} for n in (0, 7)]
+        write(source / "textbench" / name, "".join(json.dumps(row) + "\n" for row in rows))
     prompts = {name: "Mark LOGIC" if "logical" in name else "Mark RISE {instruct}"
                for name in RISE_PROMPTS}  # fmt: skip
     write(source / "utils.py", "".join(f'{name} = "{text}"\n' for name, text in prompts.items()))
@@ -120,7 +128,8 @@ def files(tmp_path: Path) -> dict[str, list[str]]:
         "geneval": home, "dpg": home, "tiif": [*home, "--name", "ours"], "imgedit": with_originals,
         "imgedit-uge": with_originals,
         "imgedit-multiturn": [*with_originals, "--questions", str(tmp_path / "turns.json")],
-        "gedit": home, "wise": home, "wise-verified": home, "geneval2": home, "rise": home,
+        "gedit": home, "wise": home, "wise-verified": home, "geneval2": home, "longtext": home,
+        "longtext-zh": home, "rise": home,
     }  # fmt: skip
 
 
@@ -141,10 +150,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeSer
 QUICK = ["--steps", "1", "--guidance", "1", "--image-guidance", "1"]
 EXPECTED = {
     "dpg": 100.0, "tiif": 1.0, "imgedit": 3.0, "imgedit-uge": 3.0, "imgedit-multiturn": 3.0,
-    "gedit": 6.0, "wise": 0.8, "geneval2": 100.0, "rise": 50.0,
+    "gedit": 6.0, "wise": 0.8, "geneval2": 100.0, "longtext": 0.5, "longtext-zh": 0.5, "rise": 50.0,
 }  # fmt: skip
-"""The overall score under those replies. RISE: 4 of 5 isn't right, 1 of 1 is."""
-REQUESTS = {"dpg": 16, "tiif": 4, "imgedit-multiturn": 4, "gedit": 4, "rise": 3}
+"""The overall score under those replies. RISE: 4 of 5 isn't right, 1 of 1 is. LongText: one of two
+words; T, w, o and r of the characters TWOwords."""
+REQUESTS = {"dpg": 16, "tiif": 4, "imgedit-multiturn": 4, "gedit": 4, "rise": 3, "longtext": 8,
+            "longtext-zh": 8}  # fmt: skip
 """Different questions about two items, where they aren't two."""
 
 
@@ -201,7 +212,8 @@ def test_pictures_lie_where_the_benchmarks_want_them(files: dict, tmp_path: Path
         "geneval": "00001/samples/0003.png", "dpg": "b.png",
         "tiif": "style/ours/long_description/1.png", "imgedit": "b.png", "imgedit-uge": "b.png",
         "imgedit-multiturn": "b_2.png", "gedit": "fullset/ps_human/en/k1.png", "wise": "2.png",
-        "wise-verified": "2.png", "geneval2": "00001.png",
+        "wise-verified": "2.png", "geneval2": "00001.png", "longtext": "0007_4.png",
+        "longtext-zh": "0007_4.png",
         "rise": f"images/{LOGICAL}/l1.png",
     }  # fmt: skip
     assert {*wanted} == {*DRAWINGS} == {*SCORERS} == {*files}

@@ -146,7 +146,11 @@ def write_table(scores: Sequence[BenchmarkScore], form: Format) -> str:
 
 def cell(score: BenchmarkScore) -> str:
     """A score as it is shown: with its interval, and a star if the run is partial."""
-    digits = 3 if score.benchmark.startswith(("geneval", "wise")) and abs(score.mean) <= 1 else 2
+    digits = (
+        3
+        if score.benchmark.startswith(("geneval", "wise", "longtext")) and abs(score.mean) <= 1
+        else 2
+    )
     if score.low is None or score.high is None:
         return f"{score.mean:.2f}"
     star = "*" if score.partial else ""

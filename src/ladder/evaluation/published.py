@@ -219,6 +219,14 @@ def geneval2(files: BenchmarkFiles) -> Iterator[Drawing]:
         yield Drawing(index, Path(f"{index:05}.png"), row["prompt"])
 
 
+def longtext(files: BenchmarkFiles) -> Iterator[Drawing]:
+    language = files.benchmark.partition("-")[2] or "en"
+    for index, row in enumerate(suites.longtext_rows(files.source, language)):
+        for number in range(suites.LONGTEXT_PICTURES):
+            path = Path(f"{row['prompt_id']:04}_{number + 1}.png")
+            yield Drawing(index, path, row["prompt"], number)
+
+
 def rise(files: BenchmarkFiles) -> Iterator[Drawing]:
     data = files.source / "data"
     row: dict[str, Any]
@@ -238,6 +246,8 @@ DRAWINGS: dict[str, Callable[[BenchmarkFiles], Iterator[Drawing]]] = {
     "wise": wise,
     "wise-verified": wise,
     "geneval2": geneval2,
+    "longtext": longtext,
+    "longtext-zh": longtext,
     "rise": rise,
 }
 """By the names of the benchmarks."""

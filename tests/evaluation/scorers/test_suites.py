@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ladder.evaluation.scorers import gedit, geneval2, imgedit, rise, uge, wise
+from ladder.evaluation.scorers import gedit, geneval2, imgedit, longtext, rise, uge, wise
 from ladder.evaluation.scorers.score_file import score
 
 D = gedit.DELIMITER
@@ -218,6 +218,49 @@ def test_a_mark_of_wise_is_one_number_on_its_scale(mark: str):
 def test_a_mark_of_viescore_is_a_number(numbers: str):
     assert gedit.fixed_numbers(f'```json\n{{"score": {numbers}}}\n```') is None
     assert gedit.fixed_numbers('```json\n{"score": [4, 5]}\n```') == [4, 5]
+
+
+# ---- LongText-Bench ----
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "english", "chinese"),
+    [
+        (["Fresh BREWS, every day", "Every"], "every every\nFRESH brew", (3, 5), (15, 23)),
+        (["a b"], "No text recognized.", (0, 2), (0, 2)),
+        (["don't stop"], "dont \u2019stop\u201d", (2, 2), (8, 8)),
+        (["\u4e2d\u6587 12"], "\u6587\u4e2d 1,2", (1, 2), (4, 4)),
+        (["caf\u00e9 \u00d1and\u00fa"], "CAF\u00c9 and\u00fa", (2, 2), (3, 7)),
+    ],
+)  # fmt: skip
+def test_copied_text_is_counted_as_published(
+    wanted: list[str], text: str, english: tuple[int, int], chinese: tuple[int, int]
+):
+    """Words and characters that were read, of those that are wanted. On 10,000 made-up texts the
+    published functions gave the same numbers."""
+    for language, counts in (("en", english), ("zh", chinese)):
+        found = longtext.official({"wanted": wanted, "language": language}, [text])
+        assert (found.read, found.wanted) == counts
+
+
+def test_longtext_is_the_share_of_all_words(tmp_path: Path):
+    """By hand: 1 of 2, 4 of 4 and 0 of 4 are 5 of 10; a refusal is missing, not 0 of 2."""
+    wanted = {"0_1": ["two words"], "1_1": ["a b c d"], "2_1": ["e f g h"], "2_2": ["i j"]}
+    texts = ["Words!", "<think>x</think>d c b a", "addCriterion", ""]
+    items = [
+        {"key": key, "prompt_id": int(key[0]), "wanted": text, "language": "en",
+         "answers": answered(said)}
+        for (key, text), said in zip(wanted.items(), texts, strict=True)
+    ]  # fmt: skip
+    items[3]["answers"][0]["status"] = "refused"
+    found = score("longtext", observed(tmp_path, items))
+    assert found["fixed"]["text_score"] == found["overall"]["mean"] == 0.5
+    assert found["official"]["text_score"] == 0.4, "a draft is part of the text there"
+    assert (found["overall"]["n"], found["failures"]) == (3, {"refused": 1})
+    assert found["overall"]["low"] < 0.5 < found["overall"]["high"]
+    items[0]["wanted"] = ["?!"]
+    with pytest.raises(ValueError, match=r"must want a text, got \['\?!'\] of 0_1"):
+        score("longtext", observed(tmp_path, items))
 
 
 # ---- RISEBench ----

@@ -92,6 +92,11 @@ def declines(text: str) -> bool:
     return DECLINED.search(plain_quotes(text)) is not None
 
 
+def opens_as_refusal(text: str) -> bool:
+    """Whether a text begins as a refusal, and is one: what it copies may hold such words."""
+    return declines(text) and SORRY.match(plain_quotes(text)) is not None
+
+
 def is_refusal(text: str) -> bool:
     """Whether a text that fits no rule says that the judge declines."""
     return declines(text) or SORRY.match(plain_quotes(text)) is not None

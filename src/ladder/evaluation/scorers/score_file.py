@@ -30,7 +30,18 @@ import numpy as np
 
 from ladder.evaluation.confidence import mean_of_groups
 from ladder.evaluation.json_files import lines_of, loads, read_csv, read_json_lines
-from ladder.evaluation.scorers import dpg, gedit, geneval, geneval2, imgedit, rise, tiif, uge, wise
+from ladder.evaluation.scorers import (
+    dpg,
+    gedit,
+    geneval,
+    geneval2,
+    imgedit,
+    longtext,
+    rise,
+    tiif,
+    uge,
+    wise,
+)
 from ladder.evaluation.scorers.items import ANSWERED, require_known, require_once, status_of
 
 UNREADABLE = (
@@ -291,6 +302,8 @@ SCORERS: dict[str, Callable[[str, Any, bool], dict[str, Any]]] = {
     "wise": with_judge(wise.score),
     "wise-verified": with_judge(wise.score_verified),
     "geneval2": with_judge(geneval2.score),
+    "longtext": with_judge(longtext.score),
+    "longtext-zh": with_judge(longtext.score),
     "rise": with_judge(rise.score),
 }
 """By the names of the benchmarks."""
