@@ -10,11 +10,11 @@ import typer
 
 Fetched = Literal[
     "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "gedit", "wise", "wise-verified",
-    "geneval2", "rise",
+    "geneval2", "longtext", "longtext-zh", "rise",
 ]  # fmt: skip
 Benchmark = Literal[
     "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "imgedit-multiturn", "gedit", "wise",
-    "wise-verified", "geneval2", "rise",
+    "wise-verified", "geneval2", "longtext", "longtext-zh", "rise",
 ]  # fmt: skip
 Toy = Literal["geneval", "dpg", "tiif", "imgedit", "geneval2", "wise"]
 """Those that the toy world has a counterpart of."""
