@@ -13,7 +13,7 @@ PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parse
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz chaos docs
+.PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz chaos check docs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
 
 chaos: setup  ## kill the stages of a tiny main job 200 times (KILLS), fill its disk, interrupt it
 	CHAOS_KILLS=$(KILLS) $(BIN)/pytest -n $(JOBS) tests/chaos
+
+check: setup  ## are data, models, results and DVC's cache as they were recorded?
+	$(BIN)/ladder check
 
 docs: setup docs/requirements.lock  ## the site: tutorials, guides, reference, explanation, in site/
 	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock

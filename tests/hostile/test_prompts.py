@@ -91,6 +91,6 @@ def test_bytes_that_are_no_text_are_refused(verb: str, picture: str, refused: Ca
 def test_a_question_without_end_is_refused(
     picture: str, refused: Callable[..., str], pipeline: LadderPipeline, monkeypatch
 ):
-    monkeypatch.setattr("ladder.inference.open.open_ladder", lambda folder: pipeline)
+    monkeypatch.setattr("ladder.inference.open.open_ladder", lambda *_: pipeline)
     said = refused("ask", picture, PROMPTS["100,000 words"])
     assert "a question must have at most 3840 tokens, got" in said

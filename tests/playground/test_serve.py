@@ -15,8 +15,12 @@ def test_it_listens_on_this_machine_only_unless_told_otherwise(monkeypatch: pyte
     monkeypatch.setattr("ladder.playground.serve.playground", lambda *words: seen.append(words))
     assert main.main(["playground"]) == 0
     words = ["--host", "0.0.0.0", "--port", "80", "--compare", "models/last"]
+    words += ["--device", "cpu", "--dtype", "bfloat16"]
     assert main.main(["playground", *words]) == 0
-    assert seen == [(None, None, "127.0.0.1", 7860), (None, Path("models/last"), "0.0.0.0", 80)]
+    assert seen == [
+        (None, None, "127.0.0.1", 7860, "auto", "float32"),
+        (None, Path("models/last"), "0.0.0.0", 80, "cpu", "bfloat16"),
+    ]
 
 
 def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture):

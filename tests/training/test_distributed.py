@@ -28,7 +28,8 @@ from ladder.config.load import Config, load
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 needs_deepspeed = pytest.mark.skipif(
-    find_spec("deepspeed") is None, reason="deepspeed is missing, though the lock has it: make setup"
+    find_spec("deepspeed") is None,
+    reason="deepspeed is missing, though the lock has it: make setup",
 )
 DEEPSPEED = pytest.param("deepspeed", marks=needs_deepspeed)
 strategies = pytest.mark.parametrize("strategy", ["ddp", "fsdp", DEEPSPEED])

@@ -24,6 +24,7 @@ from tests.training.running import (
 
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder
+from ladder.models.mllm.families import load_mllm
 from ladder.training.ema import WeightEMA
 from ladder.training.stages import run_stage
 from ladder.training.start import STAGES, starting_ladder
@@ -77,7 +78,13 @@ def test_a_stage_without_steps_passes_on_its_ladder(short, encoded, tmp_path):
     assert equal(fresh.trainable_state(), Ladder.from_pretrained(second).trainable_state())
 
 
-def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
+def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path, monkeypatch):
+    """And is loaded in it: one of 3 billion weights takes 14 GiB in float32."""
+    asked = []
+    monkeypatch.setattr(
+        "ladder.models.mllm.frozen.load_mllm",
+        lambda folder, dtype: asked.append(dtype) or load_mllm(folder, dtype),
+    )
     config = dataclasses.replace(
         short, foundations=dataclasses.replace(short.foundations, dtype="bfloat16")
     )
@@ -86,6 +93,7 @@ def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path):
         ladder = starting_ladder(config, name, tmp_path / "ladder-0")
         assert {value.dtype for value in ladder.understanding.parameters()} == {torch.bfloat16}
         assert {value.dtype for value in ladder.trainable_parameters()} == {torch.float32}
+    assert {*asked} == {torch.bfloat16}
 
 
 def test_a_step_whose_loss_is_no_number_says_so_in_its_curve(short, encoded, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The verbs about published benchmarks and data sets: `fetch`, `draw`, `score` and `table`.
+"""The verbs about benchmarks and data sets: `fetch`, `draw`, `score`, `table` and `toy`.
 
 Those that put questions to a judge are in `judges`.
 """
@@ -7,11 +7,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ladder.cli.options import BENCHMARKS, Json, Model
+from ladder.cli.benchmark_options import (
+    Batch,
+    Benchmark,
+    Fetched,
+    Guidance,
+    ImageGuidance,
+    Limit,
+    Name,
+    Originals,
+    Output,
+    Questions,
+    Source,
+    Steps,
+    Toy,
+)
+from ladder.cli.options import BENCHMARKS, Device, Dtype, Json, Model, Seed
 
 if TYPE_CHECKING:
     from ladder.evaluation.published import BenchmarkFiles
@@ -24,51 +39,6 @@ app.add_typer(
     rich_help_panel=BENCHMARKS,
     help="Fetch a benchmark's prompts, or show (and with --yes fetch) training sets.",
 )
-
-Fetched = Literal[
-    "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "gedit", "wise", "wise-verified",
-    "geneval2", "rise",
-]  # fmt: skip
-Benchmark = Literal[
-    "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "imgedit-multiturn", "gedit", "wise",
-    "wise-verified", "geneval2", "rise",
-]  # fmt: skip
-PROMPT_SETS, BENCHMARK_NAMES = get_args(Fetched), get_args(Benchmark)
-
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FOLDER", help="Where, instead of in the cache."),
-]
-Source = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="What was fetched, if it isn't in the cache."),
-]
-Questions = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Prompts, questions (tiif: a file or folder) or edits, instead of those fetched.",
-    ),
-]
-Prompts = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="imgedit: what the judge is told, instead of that fetched."),
-]
-Originals = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="imgedit and its suites: unedited pictures.")
-]
-Name = Annotated[
-    str | None,
-    typer.Option(help="Of the model that draws; tiif: the folder of its pictures."),
-]
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="Only the first so many items of the benchmark.")
-]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1)]
-Steps = Annotated[int, typer.Option(min=1, help="Of the solver.")]
-Guidance = Annotated[float, typer.Option(min=0, max=1000, help="Towards the text.")]
-ImageGuidance = Annotated[float, typer.Option(min=0, max=1000, help="Towards the sources.")]
-Batch = Annotated[int, typer.Option(min=1, help="Pictures that are drawn at once.")]
 
 
 @fetch.command("benchmark")
@@ -140,13 +110,15 @@ def draw_verb(
         str | None,
         typer.Option(metavar="I/N", help="Draw a part. By default that of torchrun or Slurm."),
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
 ) -> None:
     """Draw a benchmark's pictures in the layout that `observe` reads. A rerun goes on."""
     from ladder.evaluation.draw_benchmark import DrawSettings
 
     files = benchmark_files(benchmark, source, questions, None, originals, name)
     settings = DrawSettings(seed, steps, guidance, image_guidance)
-    draw(files, model, out, settings, limit, batch, shard)
+    draw(files, model, out, settings, limit, batch, shard, device, dtype)
 
 
 def draw(
@@ -157,6 +129,8 @@ def draw(
     limit: int | None,
     batch: int,
     shard: str | None = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
 ) -> None:
     """Draw, and say how many pictures."""
     from ladder.evaluation import draw_benchmark as drawing
@@ -168,10 +142,43 @@ def draw(
     wanted = [one for one in drawings(files) if limit is None or one.item < limit]
     part = drawing.Shard.of(shard)
     folder = model or shipped_ladder()
-    pipeline = drawing.to_best_device(open_ladder(folder))
+    pipeline = open_ladder(folder, device, dtype)
     ladder = content_hash(folder / "ladder")
     done = drawing.draw_benchmark(pipeline, ladder, wanted, out, settings, part, batch)
     print(f"{out}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))
+
+
+@app.command(rich_help_panel=BENCHMARKS)
+def toy(
+    benchmark: Toy,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For score.json and what was seen.")],
+    model: Model = None,
+    prompts: Annotated[
+        int,
+        typer.Option(min=2, help="Of each kind; dpg and tiif have numbers of their own."),
+    ] = 8,
+    images: Annotated[int, typer.Option(min=1, help="Of each prompt; one of edits and tiif.")] = 4,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    guidance: Guidance = 3.0,
+    image_guidance: ImageGuidance = 1.5,
+    batch: Batch = 8,
+) -> None:
+    """Ask a ladder the toy world's counterpart of a benchmark, judged by the exact oracle."""
+    from ladder.config.load import Evaluation, Sampling
+    from ladder.evaluation.draw_benchmark import to_best_device
+    from ladder.evaluation.run_toy import lines_of, run_toy
+    from ladder.evaluation.scorers.score_file import RESAMPLES
+    from ladder.inference.open import open_ladder
+    from ladder.inference.shipped import shipped_ladder
+
+    folder = model or shipped_ladder()
+    evaluation = Evaluation(seed, prompts, images, prompts, prompts, RESAMPLES)
+    # The pipeline has its own solver and shift, whatever stands here.
+    sampling = Sampling("dpm", steps, 1.0, guidance, image_guidance, batch)
+    pipeline = to_best_device(open_ladder(folder))
+    metrics = run_toy(benchmark, pipeline, folder.resolve().name, evaluation, sampling, out)
+    print("\n".join(lines_of(metrics)))
 
 
 def benchmark_files(

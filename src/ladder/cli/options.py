@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -73,6 +73,15 @@ Model = Annotated[
         metavar="FOLDER",
         help="A trained ladder. By default $LADDER_MODEL, or the one of the repository.",
     ),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option(help="Where models compute; auto: on a GPU where there is one."),
+]
+Dtype = Annotated[
+    Literal["float32", "bfloat16"],
+    typer.Option(help="In what models compute; bfloat16 takes half the memory."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 

@@ -45,6 +45,8 @@ Dtype = Literal["float32", "bfloat16"]
 class Cluster:
     """Where training runs. Every process draws its own samples, noise and times."""
 
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """On what stages are trained; auto: on GPUs where there are some, else on the CPU."""
     strategy: Literal["auto", "ddp", "fsdp", "deepspeed"]
     """auto (one process on one device), ddp (one process a device, each with all weights), fsdp
     (FSDP2: each with a part of the weights, of which layers gather theirs as they compute) or
@@ -172,7 +174,7 @@ class Encoding:
     chunk: Count
     """MiB of curated shards that are encoded into one file, or not at all: what is done between two
     interruptions, and what one process does at a time."""
-    device: Literal["cpu", "cuda"] | None
+    device: Literal["cpu", "cuda", "mps"] | None
     """Where the autoencoder computes; null: on a GPU where there is one."""
     workers: Natural | None
     """Processes of the embedded Dask cluster; null: one a core, 0: work in this process."""

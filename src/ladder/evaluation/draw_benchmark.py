@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ladder.config.files import replacing, write_text
 from ladder.data.images import read_picture
 from ladder.evaluation.generate import noise
-from ladder.evaluation.json_files import dumps, read_json, write_text
+from ladder.evaluation.json_files import dumps, read_json
 from ladder.evaluation.published import Drawing
 from ladder.evaluation.vlm_judges.pictures import QUARTERS
 from ladder.inference.pipeline import LadderPipeline
@@ -168,15 +168,5 @@ def grid_of(pictures: Sequence[Image.Image]) -> Image.Image:
 
 def save(picture: Image.Image, path: Path) -> None:
     """Write a PNG whole, so that a file that is there is a picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    picture.save(part, format="PNG")
-    part.replace(path)
-
-
-def to_best_device(pipeline: LadderPipeline) -> LadderPipeline:
-    """The pipeline on this process's GPU, if there is one."""
-    if not torch.cuda.is_available():
-        return pipeline
-    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
-    return pipeline.to(f"cuda:{local % torch.cuda.device_count()}")
+    with replacing(path, shared=True) as part:
+        picture.save(part, format="PNG")

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ladder.config.files import replacing
 from ladder.evaluation.confidence import mean_of_groups
 
 COLUMNS = {"metric": str, "group": str, "number": int, "prompt": str, "picture": "Int64",
@@ -80,6 +81,10 @@ METRICS = {
     "tiif_toy.short.yes_rate": Metric("tiif_toy.short.yes_rate", pooled=True),
     "tiif_toy.long": _by_group("tiif_toy.long"),
     "tiif_toy.long.yes_rate": Metric("tiif_toy.long.yes_rate", pooled=True),
+    # Of these two every prompt counts the same, or every kind, as their scorers have it.
+    "geneval2_toy": Metric("geneval2_toy.overall", "geneval2_toy.atoms.{group}", pooled=True),
+    "geneval2_toy.am": Metric("geneval2_toy.am", pooled=True),
+    "wise_toy": _by_group("wise_toy"),
     **{f"edit.{name}": Metric(f"edit.{name}", f"edit.kinds.{{group}}.{name}")
        for name in EDIT_SCORES},
     "imgedit_toy": Metric("imgedit_toy.overall", "imgedit_toy.kinds.{group}"),
@@ -161,10 +166,9 @@ def _put(scores: dict[str, Any], path: str, value: dict[str, float]) -> None:
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet: aside first, then renamed."""
-    part = path.with_name(f".{path.name}.part")
-    rows.to_parquet(part, index=False, compression="zstd")
-    part.replace(path)
+    """Write a table as Parquet."""
+    with replacing(path) as part:
+        rows.to_parquet(part, index=False, compression="zstd")
 
 
 def read(result: Path) -> pd.DataFrame:

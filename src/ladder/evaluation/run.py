@@ -14,23 +14,28 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from ladder.config.load import Config, require_same
+from ladder.config.files import replacing, write_text
+from ladder.config.load import Config, Evaluation, require_same
 from ladder.config.old_names import renamed
+from ladder.config.schema import Dtype
 from ladder.evaluation import outcomes
 from ladder.evaluation.bounds import of_another
+from ladder.evaluation.cost import Cost
 from ladder.evaluation.outcomes import Outcome, aggregate, table
-from ladder.evaluation.provenance import Cost, provenance
+from ladder.evaluation.provenance import provenance
 from ladder.evaluation.toy.dpg import DpgToy
 from ladder.evaluation.toy.edits import EditsToy
 from ladder.evaluation.toy.geneval import GenevalToy
 from ladder.evaluation.toy.tiif import TiifToy
 from ladder.evaluation.toy.vqa import QuestionsToy
 from ladder.inference.pipeline import LadderPipeline
+from ladder.models.device import Device, find_device
 from ladder.models.ladder import Ladder
 
 PLOTTED = {"geneval_toy": None, "reasoning": ("overall",), "edit": ("followed", "kept", "exact")}
@@ -82,41 +87,62 @@ def benchmarks(config: Config) -> list[Benchmark]:
     ]
 
 
+@dataclass
+class Judged:
+    """The outcomes of benchmarks, and those of their floors and ceilings."""
+
+    own: list[Outcome] = field(default_factory=list)
+    floor: list[Outcome] = field(default_factory=list)
+    ceiling: list[Outcome] = field(default_factory=list)
+
+    def add(
+        self, benchmark: Benchmark[Seen], pipeline: LadderPipeline, notes: Path, grids: Path
+    ) -> None:
+        """Ask a ladder a benchmark and judge what it makes of it; what was seen is saved."""
+        seen = benchmark.observe(pipeline)
+        judged = benchmark.score(seen)
+        benchmark.save(seen, judged, notes, grids)
+        self.own += judged
+        if (best := benchmark.ceiling(pipeline)) is not None:
+            self.floor += benchmark.score(of_another(seen, benchmark.groups))
+            self.ceiling += benchmark.score(best)
+
+    def metrics(self, evaluation: Evaluation) -> Metrics:
+        """Every score with its interval, and those of `floor` and `ceiling`."""
+        draws = evaluation.resamples, evaluation.seed
+        bounds = {"floor": self.floor, "ceiling": self.ceiling}
+        return aggregate(table(self.own), *draws) | {
+            name: aggregate(table(outcomes), *draws) for name, outcomes in bounds.items()
+        }
+
+
 def evaluate(
     config: Config,
     runs: Path = Path("runs"),
     curated: Path = Path("data/curated"),
     experiments: Path = Path("experiments"),
     study: str = "",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
 ) -> Path:
     """Score the ladder of `config.arm` and `config.seed`; returns the file with the results.
 
-    Of a `study` all stands in folders of that name, in runs, results and pictures. Raises
-    ValueError if that ladder was trained under other settings, FileNotFoundError if it or the
-    curated data aren't there.
+    Of a `study` all stands in folders of that name, in runs, results and pictures. All but the
+    MLLM, which has a setting, computes in `dtype`. Raises ValueError if that ladder was trained
+    under other settings or the device isn't here, FileNotFoundError if the ladder or the curated
+    data aren't there.
     """
     name, cost = f"{config.arm}-{config.seed}", Cost()
     origin = provenance(curated)
-    pipeline = load(config, runs / study / name / "finetune/ladder")
+    pipeline = load(config, runs / study / name / "finetune/ladder", find_device(device), dtype)
     notes, grids = runs / study / name / "evaluation", experiments / "pictures" / study / name
     for folder in (notes, grids):
         folder.mkdir(parents=True, exist_ok=True)
-    own: list[Outcome] = []
-    floor: list[Outcome] = []
-    ceiling: list[Outcome] = []
+    all_judged = Judged()
     for benchmark in benchmarks(config):
         with cost.of(benchmark.name):
-            seen = benchmark.observe(pipeline)
-            judged = benchmark.score(seen)
-            benchmark.save(seen, judged, notes, grids)
-            own += judged
-            if (best := benchmark.ceiling(pipeline)) is not None:
-                floor += benchmark.score(of_another(seen, benchmark.groups))
-                ceiling += benchmark.score(best)
-    rows, draws = table(own), (config.evaluation.resamples, config.evaluation.seed)
-    metrics = aggregate(rows, *draws)
-    metrics["floor"] = aggregate(table(floor), *draws)
-    metrics["ceiling"] = aggregate(table(ceiling), *draws)
+            all_judged.add(benchmark, pipeline, notes, grids)
+    rows, metrics = table(all_judged.own), all_judged.metrics(config.evaluation)
     result = {
         "arm": config.arm,
         "seed": config.seed,
@@ -124,20 +150,19 @@ def evaluate(
         "config": config.as_dict(),
         "provenance": origin,
     }
+    if dtype != "float32":
+        result["dtype"] = dtype
     write_scores(metrics, grids / "scores.csv")
-    (notes / "cost.json").write_text(json.dumps(cost.as_json(), indent=1) + "\n")
+    write_text(notes / "cost.json", json.dumps(cost.as_json(), indent=1) + "\n")
     path = experiments / "results" / study / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     outcomes.write(rows, path.with_name(name + outcomes.ENDING))
-    # Last, and whole or not at all: a result says that the evaluation is finished.
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    part.replace(path)
+    # Last: a result says that the evaluation is finished.
+    write_text(path, json.dumps(result, indent=1) + "\n")
     return path
 
 
-def load(config: Config, folder: Path) -> LadderPipeline:
-    """The pipeline around the ladder in `folder`, on a GPU if there is one.
+def load(config: Config, folder: Path, device: torch.device, dtype: Dtype) -> LadderPipeline:
+    """The pipeline around the ladder in `folder`, on `device`; all but the MLLM is in `dtype`.
 
     Raises ValueError, naming the keys, if it was trained under another configuration.
     """
@@ -146,15 +171,16 @@ def load(config: Config, folder: Path) -> LadderPipeline:
     trained = renamed(json.loads((folder / "training.json").read_text()), str(folder))
     wanted = config.as_dict()
     require_same({section: wanted[section] for section in trained}, trained, str(folder))
-    dtype = getattr(torch, config.foundations.dtype)
-    ladder = Ladder.from_pretrained(folder, mllm_dtype=dtype).eval()
+    types = (getattr(torch, name) for name in (dtype, config.foundations.dtype))
+    ladder = Ladder.from_pretrained(folder, *types).eval()
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
-    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline.vae.to(getattr(torch, dtype))
+    return pipeline.to(device)
 
 
 def write_scores(metrics: Metrics, path: Path) -> None:
     """Write the main scores with their intervals, floors and ceilings as a table."""
-    with path.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["score", "mean", "low", "high", "floor", "ceiling"])
         for group, names in PLOTTED.items():

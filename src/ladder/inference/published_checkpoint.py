@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaTransformer2DModel
 from jaxtyping import Shaped
 from PIL import Image
@@ -25,13 +26,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
+from ladder.config.files import replacing_folder
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models import rectified_flow
+from ladder.models.generator.autoencoder import load_autoencoder
+from ladder.models.ladder import CONFIG as LADDER_CONFIG
 from ladder.models.ladder import Ladder
 from ladder.models.layer_selection import layer_indices
-from ladder.models.load_errors import reading, require_finite
+from ladder.models.load_errors import reading, require_finite, require_floats
+from ladder.models.loading import stored_dtype
 from ladder.models.mllm.frozen import Understanding
 from ladder.models.mllm.prompts import Prompter
+from ladder.models.part_settings import SOLVER_RULES, require_file
 from ladder.models.reference import Reference
 
 VISUAL_TOKENS = 256
@@ -53,6 +59,8 @@ NOT_PUBLISHED = ("patch_embed.pos_embed",)
 def read_published(folder: Path) -> LadderPipeline:
     """The whole published model: `folder` is a checkpoint, or holds one in `checkpoint`.
 
+    Each weight has the type that it is stored in.
+
     Raises ValueError, naming `folder`, for weights that are missing, left over, not finite or of
     other shapes, for files that are not those of a checkpoint, and for a base that is neither a
     folder beside it nor on the hub.
@@ -71,33 +79,47 @@ def _read(folder: Path) -> LadderPipeline:
     bases = {name: _base(config[f"{name}_id"], folder) for name in
              ("mllm", "diffusion_model", "vae", "scheduler")}  # fmt: skip
 
+    for name in ("config.json", "preprocessor_config.json"):
+        require_file(bases["mllm"] / name)
+    require_file(bases["diffusion_model"] / "transformer/config.json")
+    require_file(bases["vae"] / "vae/config.json")
+    require_file(bases["scheduler"] / "scheduler/scheduler_config.json", SOLVER_RULES)
+    require_floats(home)
     settings = AutoConfig.from_pretrained(bases["mllm"])
-    mllm = Qwen2_5_VLForConditionalGeneration(settings)
+    if not settings.tie_word_embeddings:
+        raise ValueError(
+            f"the MLLM's head must be its embedding, got {bases['mllm']}, where it isn't"
+        )
+    # No weight is drawn that would be replaced: at the published size these would be 21 GB.
+    with init_empty_weights():
+        mllm = Qwen2_5_VLForConditionalGeneration(settings)
+        transformer = SanaTransformer2DModel.from_config(
+            SanaTransformer2DModel.load_config(bases["diffusion_model"] / "transformer")
+        )
+        vae = AutoencoderDC.from_config(AutoencoderDC.load_config(bases["vae"] / "vae"))
     vocabulary, queries = settings.text_config.vocab_size, config["num_metaqueries"]
     if len(rows) < vocabulary + queries:
         raise ValueError(
             f"the embedding must hold {vocabulary} tokens and {queries} queries, got {len(rows)}"
         )
-    mllm.get_input_embeddings().weight.data = rows[:vocabulary].clone()
+    mllm.get_input_embeddings().weight = nn.Parameter(rows[:vocabulary].clone())
     mllm.tie_weights()
     _load(mllm.model.language_model, weights["language"], {"embed_tokens.weight"})
     _load(mllm.model.visual, weights["visual"])
     prompter = Prompter.from_pretrained(bases["mllm"])
     prompter.see_by(VISUAL_TOKENS)
 
-    transformer = SanaTransformer2DModel.from_config(bases["diffusion_model"] / "transformer")
     _load(transformer, weights["transformer"])
     understanding = Understanding(mllm, prompter, Reference("", None, "", bases["mllm"]))
     taps = layer_indices("last_n", transformer.config.num_layers, understanding.depth)
     ladder = Ladder(understanding, transformer, taps, queries)
     ladder.queries.data = rows[vocabulary : vocabulary + queries].clone()
     _load(ladder.connector, weights["connector"])
-    vae = AutoencoderDC.from_config(bases["vae"] / "vae").eval()
     _load(vae, weights["vae"])
     scheduler = DPMSolverMultistepScheduler.from_pretrained(
         bases["scheduler"], subfolder="scheduler"
     )
-    pipeline = LadderPipeline(ladder.eval(), vae, scheduler)
+    pipeline = LadderPipeline(ladder.eval(), vae.eval(), scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -111,17 +133,17 @@ def import_published(folder: Path, out: Path) -> Path:
         raise FileExistsError(errno.EEXIST, "must not exist yet", str(out))
     home = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     pipeline = read_published(folder)
-    out.mkdir(parents=True)
     understanding = pipeline.ladder.understanding
-    understanding.mllm.save_pretrained(out / "mllm")
-    understanding.prompter.tokenizer.save_pretrained(out / "mllm")
-    understanding.prompter.image_processor.save_pretrained(out / "mllm")
-    understanding.reference = Reference.of(out / "mllm")
-    pipeline.save_pretrained(out / "ladder")
     rows = _weights(home)[EMBEDDING]
     known = len(understanding.mllm.get_input_embeddings().weight) + len(pipeline.ladder.queries)
-    save_file({"rows": rows[known:].contiguous()}, out / "ladder" / EXTRA)
-    shutil.copy(home / "config.json", out / "ladder" / CONFIG)
+    with replacing_folder(out) as part:
+        understanding.mllm.save_pretrained(part / "mllm")
+        understanding.prompter.tokenizer.save_pretrained(part / "mllm")
+        understanding.prompter.image_processor.save_pretrained(part / "mllm")
+        understanding.reference = Reference.of(part / "mllm")
+        pipeline.save_pretrained(part / "ladder")
+        save_file({"rows": rows[known:].contiguous()}, part / "ladder" / EXTRA)
+        shutil.copy(home / "config.json", part / "ladder" / CONFIG)
     return out / "ladder"
 
 
@@ -131,12 +153,13 @@ def export_published(folder: Path, out: Path) -> None:
     Raises FileNotFoundError for a ladder that wasn't imported, FileExistsError if `out` is there.
     """
     extra = load_file(folder / EXTRA)["rows"]
-    pipeline = LadderPipeline.from_pretrained(folder)
-    ladder, mllm = pipeline.ladder, pipeline.ladder.understanding.mllm
+    ladder = Ladder.from_pretrained(folder / "ladder", *imported_dtypes(folder))
+    vae = load_autoencoder(folder, stored_dtype(folder / "vae"))
+    mllm = ladder.understanding.mllm
     embedding = mllm.get_input_embeddings().weight
     modules = {
         "language": mllm.model.language_model, "visual": mllm.model.visual,
-        "connector": ladder.connector, "transformer": ladder.generator, "vae": pipeline.vae,
+        "connector": ladder.connector, "transformer": ladder.generator, "vae": vae,
     }  # fmt: skip
     weights = {
         f"{prefix}{name}": value.contiguous()
@@ -145,9 +168,16 @@ def export_published(folder: Path, out: Path) -> None:
         if name not in NOT_PUBLISHED
     }
     weights[EMBEDDING] = torch.cat([embedding.detach(), ladder.queries.detach(), extra])
-    out.mkdir(parents=True)
-    save_file(weights, out / WEIGHTS, {"format": "pt"})
-    shutil.copy(folder / CONFIG, out / "config.json")
+    with replacing_folder(out) as part:
+        save_file(weights, part / WEIGHTS, {"format": "pt"})
+        shutil.copy(folder / CONFIG, part / "config.json")
+
+
+def imported_dtypes(folder: Path) -> tuple[torch.dtype, torch.dtype]:
+    """In which an imported ladder in `folder` is stored, and its MLLM."""
+    settings = json.loads((folder / "ladder" / LADDER_CONFIG).read_text())
+    reference = Reference.read(settings["mllm"], folder / "ladder")
+    return stored_dtype(folder / "ladder"), stored_dtype(reference.folder)
 
 
 def verify_published(folder: Path) -> dict[str, float]:
@@ -156,7 +186,9 @@ def verify_published(folder: Path) -> dict[str, float]:
     `folder` is laid out like a recording of the published code: checkpoint, bases, meta.json, and
     {train,sample}_{t2i,edit}.safetensors. What must be equal (token ids) has error 0 or infinity.
     """
-    pipeline, meta = read_published(folder), json.loads((folder / "meta.json").read_text())
+    # In which the recording was made, whatever the weights are stored in.
+    pipeline = read_published(folder).to(torch.float32)
+    meta = json.loads((folder / "meta.json").read_text())
     found = {}
     for name in ("train_t2i", "train_edit", "sample_t2i", "sample_edit"):
         recorded = load_file(folder / f"{name}.safetensors")
@@ -253,8 +285,9 @@ def _base(name: str, folder: Path) -> Path:
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], elsewhere: Collection[str] = ()) -> None:
-    """Load weights that must be all, but for what is loaded `elsewhere` or computed."""
-    report = module.load_state_dict(weights, strict=False)
+    """Let a module have these weights, which must be all but for what is loaded `elsewhere` or
+    computed."""
+    report = module.load_state_dict(weights, strict=False, assign=True)
     missing = set(report.missing_keys).difference(elsewhere, NOT_PUBLISHED)
     if missing or report.unexpected_keys:
         raise ValueError(

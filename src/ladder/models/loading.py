@@ -12,6 +12,9 @@ from typing import TypeVar
 
 import torch
 from diffusers import AutoModel, DiffusionPipeline, ModelMixin
+from safetensors import safe_open
+
+from ladder.models.part_settings import require_settings
 
 Part = TypeVar("Part", bound=ModelMixin)
 
@@ -40,12 +43,14 @@ def load_part(
 def class_of(known: Mapping[str, type[Part]], source: Path | str, subfolder: str) -> type[Part]:
     """The class that the configuration in a subfolder of `source` names.
 
-    Raises ValueError for one that is not among the `known`, which are by their names.
+    Raises ValueError for one that is not among the `known`, which are by their names, and for
+    a setting that can't be used.
     """
     name, revision = located(source)
     config = AutoModel.load_config(name, subfolder=subfolder, revision=revision)
     if (found := config.get("_class_name")) not in known:
         raise ValueError(f"{source}/{subfolder} must hold {' or '.join(known)}, got {found}")
+    require_settings(config, f"{source}/{subfolder}")
     return known[found]
 
 
@@ -62,3 +67,15 @@ def located(source: Path | str) -> tuple[str, str | None]:
         return str(source), None
     name, _, revision = str(source).partition("@")
     return name, revision or None
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The type of the weights in the .safetensors files of a folder, by that of one of them.
+
+    Raises FileNotFoundError where there are none.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                return file.get_tensor(name).dtype
+    raise FileNotFoundError(f"{folder} must hold .safetensors files with weights")

@@ -17,11 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from ladder import __version__
+from ladder.config.schema import Dtype
 from ladder.data.images import BadSampleError, decode, encode_png
 from ladder.inference.open import open_ladder
 from ladder.inference.pipeline import LadderPipeline
 from ladder.inference.rung_attribution import weighted_rungs
 from ladder.inference.shipped import shipped_ladder
+from ladder.models.device import Device
 from ladder.models.layer_selection import MIXED, NORM, Taps
 from ladder.playground.settings import Settings, to_query
 
@@ -50,11 +52,19 @@ class Models:
             )
 
     @classmethod
-    def open(cls, folder: Path | None, other: Path | None) -> Models:
+    def open(
+        cls,
+        folder: Path | None,
+        other: Path | None,
+        device: Device = "auto",
+        dtype: Dtype = "float32",
+    ) -> Models:
         """The ladder in a folder, by default the shipped one, and the one to compare it with."""
         folder = folder or shipped_ladder()
-        compared = () if other is None else (open_ladder(other), other.resolve().name)
-        return cls(open_ladder(folder), folder.resolve().name, *compared)
+        compared = (
+            () if other is None else (open_ladder(other, device, dtype), other.resolve().name)
+        )
+        return cls(open_ladder(folder, device, dtype), folder.resolve().name, *compared)
 
 
 @dataclass(frozen=True)

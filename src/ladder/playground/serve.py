@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from ladder.config.schema import Dtype
+from ladder.models.device import Device
+
 MAXIMUM_UPLOAD = "10mb"
 VISITS = 100
 """Of which the earlier pictures are remembered."""
@@ -22,10 +25,18 @@ STYLE = """
 """Galleries as high as their pictures, in as many columns as fit; a button that is seen."""
 
 
-def playground(model: Path | None, compare: Path | None, host: str, port: int) -> None:
+def playground(
+    model: Path | None,
+    compare: Path | None,
+    host: str,
+    port: int,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
     """Serve the page for the ladder in `model` until Ctrl-C; None is the shipped one.
 
-    `compare` is the ladder that draws on the same noise. Raises ValueError without gradio.
+    `compare` is the ladder that draws on the same noise. Raises ValueError without gradio, and
+    for a device that this machine doesn't have.
     """
     try:
         import gradio as gr
@@ -44,7 +55,7 @@ def playground(model: Path | None, compare: Path | None, host: str, port: int) -
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
     )
-    app = build(Models.open(model, compare))
+    app = build(Models.open(model, compare, device, dtype))
     app.launch(
         server_name=host,
         server_port=port,

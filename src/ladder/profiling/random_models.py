@@ -119,29 +119,40 @@ SIZES: dict[str, Size] = {
 }  # fmt: skip
 
 
-def make_ladder(size: Size, dtype: torch.dtype, device: str, seed: int = 0) -> Ladder:
-    """A ladder of the paper's scheme; the MLLM computes in `dtype`, what is trained is float32."""
-    tokenizer = AutoTokenizer.from_pretrained(Path(load().foundations.mllm))
-    ids = tokenizer.convert_tokens_to_ids
+def mllm_settings(size: Size, folder: Path) -> Qwen2_5_VLConfig:
+    """Of the MLLM, for the special tokens of the tokenizer in `folder`."""
+    ids = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids
     ends = {"bos_token_id": ids("<|endoftext|>"), "eos_token_id": ids("<|im_end|>")}
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         **size.mllm | {"text_config": size.mllm["text_config"] | ends},
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
         vision_start_token_id=ids("<|vision_start|>"),
         vision_end_token_id=ids("<|vision_end|>"),
     )
+
+
+def picture_processor(size: Size) -> Qwen2VLImageProcessorPil:
+    """What makes patches of pictures."""
     pixels = size.visual_tokens * 28 * 28
-    processor = Qwen2VLImageProcessorPil(
+    return Qwen2VLImageProcessorPil(
         patch_size=14, merge_size=2, min_pixels=pixels, max_pixels=pixels
     )
+
+
+def make_ladder(size: Size, dtype: torch.dtype, device: str, seed: int = 0) -> Ladder:
+    """A ladder of the paper's scheme; the MLLM computes in `dtype`, what is trained is float32."""
+    words = Path(load().foundations.mllm)
+    config = mllm_settings(size, words)
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
         mllm = Qwen2_5_VLForConditionalGeneration(config).to(dtype)
         generator = SanaTransformer2DModel.from_config(size.generator)
     understanding = Understanding(
         mllm,
-        Prompter(tokenizer, processor, ids("<|image_pad|>")),
+        Prompter(
+            AutoTokenizer.from_pretrained(words), picture_processor(size), config.image_token_id
+        ),
         Reference("random weights", None, "", Path()),
     )
     taps = layer_indices("last_n", generator.config.num_layers, understanding.depth)

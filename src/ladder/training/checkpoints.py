@@ -19,6 +19,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from ladder.config.files import settle
 from ladder.config.load import require_same
 from ladder.training.monitor import DivergedError, took_step
 from ladder.training.strategies.fsdp import whole
@@ -68,7 +69,7 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             if self.keep > 1 and self.path.exists():
                 self._keep_last()
-            part.replace(self.path)
+            settle(part, self.path)
             self._written = trainer.global_step
         trainer.strategy.barrier()
 

@@ -20,6 +20,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Sampling
 from ladder.data.resize import fit
 from ladder.data.training.encoded import open_split
@@ -65,9 +66,8 @@ class Grids(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = trainer.global_step
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
             texts = [prompt.text for prompt in self.prompts]
-            (self.folder / "prompts.json").write_text(json.dumps(texts, indent=1) + "\n")
+            write_text(self.folder / "prompts.json", json.dumps(texts, indent=1) + "\n")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LadderModule, *batch: Any) -> None:
         step = trainer.global_step
@@ -83,7 +83,8 @@ class Grids(Callback):
                 grid = self.draw() if draws else None
             pl_module.ladder.train()
             if trainer.is_global_zero:
-                grid.save(self.folder / f"{step:06d}.png")
+                with replacing(self.folder / f"{step:06d}.png") as part:
+                    grid.save(part, "PNG")
                 for logger in trainer.loggers:
                     log_image(logger, "samples", step, grid)
         self._seen = step

@@ -31,14 +31,17 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ladder.config.files import replacing_folder, require_ours, write_text
 from ladder.config.load import Cluster, Config
+from ladder.config.lock import locked
 from ladder.data.training.datamodule import LadderData
 from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.shipped import MARKER
+from ladder.models.device import find_device
 from ladder.models.ladder import Ladder
 from ladder.training.checkpoints import Checkpoints, earlier_than_last
 from ladder.training.connector_warmup import warm_up
 from ladder.training.faults import FaultInjector
-from ladder.training.lock import locked
 from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
 from ladder.training.monitor import GradientMonitor
@@ -74,10 +77,13 @@ def run_stage(
 
     `export` names a second folder, which gets the whole pipeline in bfloat16, ready to draw. A
     stage of 0 steps passes on the ladder that it got. Raises ValueError for what an earlier stage
-    or an interrupted run left under other settings (naming the keys), BusyError if another process
-    trains it, DivergedError when the monitor gives up.
+    or an interrupted run left under other settings (naming the keys) and for an `export` that
+    isn't ours to replace, BusyError if another process trains it, DivergedError when the monitor
+    gives up.
     """
     torch.set_num_threads(config.threads)
+    if export is not None:
+        require_ours(export, MARKER)
     folder = runs / f"{config.arm}-{config.seed}" / stage
     # The first of several processes locks for all.
     with locked(folder / "lock") if rank_zero_only.rank == 0 else nullcontext():
@@ -128,6 +134,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         gradient_clip_val=chosen.clip,
         precision=chosen.precision,
         strategy=strategy_of(cluster),
+        accelerator=find_device(cluster.device).type,
         devices=cluster.devices,
         num_nodes=cluster.nodes,
         deterministic=True,
@@ -170,7 +177,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
             ladder.begin_lora(config.model.lora_rank, config.seed, config.model.dora)
         ladder.load_trainable_state(state)
     if config.model.lora_rank:
-        rank_zero_only(ladder.save_lora)(folder / ADAPTER)
+        save_lora(ladder, folder / ADAPTER)
         ladder.end_lora()
     return ladder.eval()
 
@@ -197,25 +204,30 @@ def save(
 
     With `export` the ladder is in bfloat16 afterwards. The checkpoint stays until all is written.
     """
-    if (folder / "ladder").exists():
-        shutil.rmtree(folder / "ladder")
-    ladder.save_pretrained(folder / "ladder")
-    depends = json.dumps(settings(config, stage), indent=2)
-    (folder / "ladder" / SETTINGS).write_text(depends + "\n")
+    with replacing_folder(folder / "ladder") as part:
+        ladder.save_pretrained(part)
+        (part / SETTINGS).write_text(json.dumps(settings(config, stage), indent=2) + "\n")
     if export is not None:
         pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
         for part in (ladder, pipeline.vae):
             part.bfloat16()  # `to` warns of parts that shall stay in float32 where there are none
-        pipeline.save_pretrained(export)
+        with replacing_folder(export, MARKER) as part:
+            pipeline.save_pretrained(part)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+@rank_zero_only
+def save_lora(ladder: Ladder, folder: Path) -> None:
+    """Write what a stage learnt with `model.lora_rank`."""
+    with replacing_folder(folder) as part:
+        ladder.save_lora(part)
 
 
 @rank_zero_only
 def record_nothing(folder: Path) -> None:
     """The curves of a stage of 0 steps, which DVC expects as those of any other."""
     clear(folder)
-    (folder / "dvclive").mkdir(parents=True)
-    (folder / "dvclive" / "metrics.json").write_text(json.dumps({"step": 0}) + "\n")
+    write_text(folder / "dvclive" / "metrics.json", json.dumps({"step": 0}) + "\n")
 
 
 @rank_zero_only

@@ -17,7 +17,8 @@ import webdataset
 from PIL import Image
 from tqdm import tqdm
 
-from ladder.config.load import load
+from ladder.config.files import replacing, write_text
+from ladder.config.load import World
 from ladder.world.edits import draw_edit
 from ladder.world.render import render
 from ladder.world.sampling import SCENE_KINDS, draw_caption, draw_kind
@@ -31,7 +32,7 @@ FAULTS = ("truncated", "blank", "duplicate")
 Record = dict[str, bytes]
 
 
-def write(world: load.World, folder: Path) -> None:
+def write(world: World, folder: Path) -> None:
     """Write the four raw sets below `folder`; the same settings give the same bytes."""
     write_captioned(folder / "t2i", world, world.t2i_samples, seed=0)
     write_edits(folder / "ti2i", world, world.edit_samples, seed=1)
@@ -40,7 +41,7 @@ def write(world: load.World, folder: Path) -> None:
 
 
 def write_captioned(
-    folder: Path, world: load.World, samples: int, seed: int, tags: tuple[str, ...] | None = None
+    folder: Path, world: World, samples: int, seed: int, tags: tuple[str, ...] | None = None
 ) -> None:
     rng = np.random.default_rng([world.seed, seed])
     previous = b""
@@ -64,7 +65,7 @@ def write_captioned(
     _write_tars(folder, samples, world.shard_samples, record)
 
 
-def write_edits(folder: Path, world: load.World, samples: int, seed: int) -> None:
+def write_edits(folder: Path, world: World, samples: int, seed: int) -> None:
     rng = np.random.default_rng([world.seed, seed])
     listed: list[dict] = []
 
@@ -85,17 +86,19 @@ def write_edits(folder: Path, world: load.World, samples: int, seed: int) -> Non
         return {"before.png": png(edit.before), "after.png": png(edit.after)}
 
     _write_tars(folder, samples, world.shard_samples, record)
-    (folder / "text_and_image_to_image.json").write_bytes(to_json(listed))
+    write_text(folder / "text_and_image_to_image.json", to_json(listed).decode())
 
 
 def _write_tars(
     folder: Path, samples: int, shard_samples: int, record: Callable[[int], Record]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     progress = tqdm(range(samples), desc=f"world {folder.name}", mininterval=5)
     for shard, indices in enumerate(_chunks(progress, shard_samples)):
         path = folder / f"{shard:05d}.tar"
-        with webdataset.TarWriter(str(path), mtime=0, encoder=False) as tar:
+        with (
+            replacing(path) as part,
+            webdataset.TarWriter(str(part), mtime=0, encoder=False) as tar,
+        ):
             for index in indices:
                 tar.write({"__key__": f"{index:07d}", **record(index)})
 

@@ -28,6 +28,7 @@ from ladder.data.images import encode_png
 from ladder.data.resize import WHOLE, Size, bring, buckets, framed, open_stored
 from ladder.data.shards import Packed, read_packed
 from ladder.data.training.encoded import ONLY, Part, PartWriter, Row, hashed
+from ladder.models.device import find_device
 from ladder.models.generator.autoencoder import Autoencoder, compression, encoded, load_autoencoder
 from ladder.models.loading import generator_folder, located
 from ladder.models.reference import content_hash
@@ -219,11 +220,7 @@ def autoencoder_of(generator: str, dtype: str, device: str) -> Autoencoder:
 
 def device_of(encoding: Encoding) -> str:
     """Where this process computes: on one of several GPUs, processes beside it on the others."""
-    wanted = encoding.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted == "cpu":
-        return wanted
-    number = int(os.environ.get("LOCAL_RANK", _worker() or 0))
-    return f"cuda:{number % torch.cuda.device_count()}"
+    return str(find_device(encoding.device or "auto", _worker()))
 
 
 def _worker() -> int | None:
