@@ -24,9 +24,9 @@ STAGES = PIPELINE["stages"]
 CODE = STAGES.pop("code")
 PLOTTED = [path for plot in PIPELINE["plots"] for entry in plot.values() for path in entry["y"]]
 HARMLESS = {
-    "t2i": {"threads", "cluster", "evaluation", "sampling"},
-    "ti2i": {"threads", "cluster", "evaluation", "sampling"},
-    "finetune": {"threads", "cluster", "evaluation"},
+    "t2i": {"threads", "cluster", "training", "evaluation", "sampling"},
+    "ti2i": {"threads", "cluster", "training", "evaluation", "sampling"},
+    "finetune": {"threads", "cluster", "training", "evaluation"},
 }
 """Parameters that a stage reads but which change no result: how fast it comes, and how the grids
 are drawn that show the progress of a training. (Several processes do change a training; DVC's

@@ -40,11 +40,11 @@ def test_a_run_is_no_result_before_its_line_is_written(tmp_path: Path, monkeypat
     """Killed between the tables and the lines: the next time it is added as if for the first."""
     add(tmp_path / "a", [result("x", 1, 0.3)])
 
-    def killed(path: Path, content: bytes) -> None:
+    def killed(path: Path, text: str) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_aside", killed)
+        patch.setattr(store, "write_text", killed)
         with pytest.raises(KeyboardInterrupt):
             add(tmp_path / "a", [result("x", 2, 0.2)])
     assert [row["run"] for row in read_rows(tmp_path / "a")] == ["x-1"]

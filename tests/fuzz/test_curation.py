@@ -1,30 +1,41 @@
 """Files of raw sets with changed bytes: every one has a verdict, none raises, hangs or vanishes.
 
 A whole file of each kind is made once, and some of its bytes are changed, removed or repeated;
-`make fuzz` takes thousands of them. What was read is what was kept and what was rejected.
+`make fuzz` takes ten thousand of each. Each is looked at as curation does it: listed, and every
+record of it examined. What was read is what was kept and what was rejected.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import random
+import shutil
 import tarfile
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from tests.data.curation.test_curate import CURATION
 from tests.tiny import tiny_picture
 
-from ladder.data.images import BadSampleError, decode
-from ladder.data.shards import Sample
+from ladder.data.curation import curate as module
+from ladder.data.curation.curate import curate
+from ladder.data.curation.inspect import examine
 from ladder.data.sources.open import survey
-from ladder.data.sources.record import Rejected, UnknownLayoutError
+from ladder.data.sources.record import UnknownLayoutError
+
+LOOKING = replace(CURATION, maximum_pixels=10_000, near_duplicates=4, near_captions=0.8)
+TOGETHER = 100
+"""Changed files that are curated at once."""
 
 CHANGES = st.lists(
     st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(["set", "cut", "double", "zero"]),
@@ -94,10 +105,11 @@ def table() -> bytes:
     return file.getvalue()
 
 
-def verdicts(name: str, data: bytes) -> list[Sample | Rejected] | None:
-    """One for every record of a set with that file; None for a file that is not understood."""
+def verdicts(name: str, data: bytes) -> list[dict] | None:
+    """A row for every record of a set with that file; None for a file that is not understood."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "0.png").write_bytes(pictures()[0])
+        (Path(folder) / "0.txt").write_text("a cat")
         (Path(folder) / name).write_bytes(data)
         found = []
         for shard in survey(Path(folder)).shards:
@@ -105,24 +117,31 @@ def verdicts(name: str, data: bytes) -> list[Sample | Rejected] | None:
                 records = shard.records()
             except UnknownLayoutError:
                 return None
-            found += [r if isinstance(r, Rejected) else r.load(10_000) for r in records]
-        for verdict in found:
-            assert isinstance(verdict, Sample) or verdict.reason
-            verdict.key.encode()
+            rows = examine(records, shard.name, LOOKING, None).to_pylist()
+            assert len(rows) == len(records), "every record has one verdict"
+            found += rows
+        for row in found:
+            assert row["reason"] or row["content"], row
         return found
 
 
+LIST = json.dumps([
+    {"image": "0.png", "caption": "a cat", "captions": ["b"], "truth": {"a": [1.5]}},
+    {"image": "0.png", "caption": None},
+    {"image": ["0.png"], "caption": "\ud800"},
+]).encode()  # fmt: skip
+CSV = b'file_name,text\n0.png,a cat\n"0.png","a ""dog"""\n'
+LISTS = {
+    "a.json": LIST,
+    "metadata.jsonl": LIST[1:-1].replace(b"}, {", b"}\n{"),
+    "metadata.csv": CSV,
+}
+
+
 @given(st.integers(0, 6), CHANGES)
-def test_a_picture_is_decoded_or_refused(which: int, changes):
-    try:
-        image = decode(changed(pictures()[which], changes), 10_000)
-    except BadSampleError as fault:
-        refused = fault.reason
-    else:
-        refused = None
-        assert image.mode == "RGB"
-        assert image.width * image.height <= 10_000
-    assert refused in (None, "undecodable", "too_large", "animated")
+def test_a_picture_with_changed_bytes_is_kept_or_refused(which: int, changes):
+    (row,) = verdicts("0.png", changed(pictures()[which], changes))
+    assert row["reason"] in (None, "undecodable", "too_large", "animated", "too_small")
 
 
 @given(CHANGES)
@@ -136,17 +155,48 @@ def test_a_table_with_changed_bytes_has_verdicts(changes):
     assert found is None or found
 
 
-LIST = json.dumps([
-    {"image": "0.png", "caption": "a cat", "captions": ["b"], "truth": {"a": [1.5]}},
-    {"image": "0.png", "caption": None},
-    {"image": ["0.png"], "caption": "\ud800"},
-]).encode()  # fmt: skip
-
-
-@given(st.sampled_from(["a.json", "metadata.jsonl", "metadata.csv"]), CHANGES)
+@given(st.sampled_from([*LISTS]), CHANGES)
 def test_a_list_with_changed_bytes_has_verdicts(name: str, changes):
-    data = LIST if name == "a.json" else LIST[1:-1].replace(b"}, {", b"}\n{")
-    if name == "metadata.csv":
-        data = b'file_name,text\n0.png,a cat\n"0.png","a ""dog"""\n'
-    found = verdicts(name, changed(data, changes))
+    found = verdicts(name, changed(LISTS[name], changes))
     assert found is None or isinstance(found, list)
+
+
+def some_changes(rng: random.Random) -> list[tuple[float, str, bytes]]:
+    """What CHANGES draws, without hypothesis: nothing is made smaller here."""
+    hows = ["set", "cut", "double", "zero"]
+    return [(rng.random(), rng.choice(hows), rng.randbytes(rng.randint(1, 8)))
+            for _ in range(rng.randint(1, 4))]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pictures", "tars", "tables", "lists"])
+def test_sets_with_changed_files_are_curated(kind: str, tmp_path, monkeypatch):
+    """The whole of curation, of as many files as hypothesis would take."""
+    monkeypatch.setattr(module, "save_figures", lambda *_: None)
+    rng = random.Random(kind)
+    whole = {
+        "pictures": [("0.png", data) for data in pictures()],
+        "tars": [("a.tar", tar())],
+        "tables": [("a.parquet", table())],
+        "lists": [*LISTS.items()],
+    }[kind]
+    for first in range(0, settings().max_examples, TOGETHER):
+        raw, out = tmp_path / f"raw{first}", tmp_path / f"out{first}"
+        names = {}
+        for number in range(first, first + TOGETHER):
+            folder = raw / f"{number:05d}"
+            folder.mkdir(parents=True)
+            (folder / "0.png").write_bytes(pictures()[0])
+            (folder / "0.txt").write_text("a cat")
+            name, data = rng.choice(whole)
+            (folder / name).write_bytes(changed(data, some_changes(rng)))
+            names[folder.name] = name
+        curate(raw, out, LOOKING)
+        report = json.loads((out / "report.json").read_text())
+        assert report["sets"].keys() == names.keys()
+        for name, account in report["sets"].items():
+            assert account["read"] == account["kept"] + account["rejected"]
+            assert account["read"] or names[name] in account["unread"], "the file has vanished"
+        shutil.rmtree(raw)
+        shutil.rmtree(out)
+        shutil.rmtree(out.with_name(f".{out.name}"))

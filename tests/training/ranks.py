@@ -26,7 +26,8 @@ from ladder.config.layers import build
 from ladder.config.load import Config
 from ladder.data.training.sampler import Draw, StepBatches
 from ladder.training import module as training
-from ladder.training.stages import starting_ladder, train
+from ladder.training.stages import train
+from ladder.training.start import starting_ladder
 
 STAGE = "t2i"
 

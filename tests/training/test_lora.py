@@ -17,7 +17,8 @@ from ladder.models.generator.rung_attention import load_part
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
 from ladder.training.module import LadderModule
-from ladder.training.stages import run_stage, starting_ladder
+from ladder.training.stages import run_stage
+from ladder.training.start import starting_ladder
 
 KINDS = pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
 

@@ -132,8 +132,9 @@ def stage(config) -> Stage:
 @given(warmup=st.integers(0, 50), extra=st.integers(1, 200))
 def test_the_rate_rises_to_its_peak_and_falls_to_its_end(warmup, extra):
     stage = Stage(
-        steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0}, noise_samples=1,
-        template_captions=True, lr=1e-3, generator_lr_scale=1.0, query_lr_scale=1.0, final_lr=1e-5,
+        init=None, steps=warmup + extra, batch=1, accumulate=1, mixture={"t2i": 1.0},
+        noise_samples=1, template_captions=True, lr=1e-3, generator_lr_scale=1.0,
+        query_lr_scale=1.0, final_lr=1e-5,
         warmup=warmup, weight_decay=0.0, clip=1.0, ema=0.9, sample_every=1, checkpoint_every=1,
         precision="32-true",
     )  # fmt: skip

@@ -26,7 +26,8 @@ from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder
 from ladder.models.mllm.families import load_mllm
 from ladder.training.ema import WeightEMA
-from ladder.training.stages import STAGES, run_stage, starting_ladder
+from ladder.training.stages import run_stage
+from ladder.training.start import STAGES, starting_ladder
 
 
 def test_a_stage_leaves_all_that_it_promises(short, encoded, tmp_path):

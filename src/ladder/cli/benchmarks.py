@@ -7,11 +7,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ladder.cli.options import BENCHMARKS, Device, Dtype, Json, Model
+from ladder.cli.benchmark_options import (
+    Batch,
+    Benchmark,
+    Fetched,
+    Guidance,
+    ImageGuidance,
+    Limit,
+    Name,
+    Originals,
+    Output,
+    Questions,
+    Source,
+    Steps,
+)
+from ladder.cli.options import BENCHMARKS, Device, Dtype, Json, Model, Seed
 
 if TYPE_CHECKING:
     from ladder.evaluation.published import BenchmarkFiles
@@ -24,51 +38,6 @@ app.add_typer(
     rich_help_panel=BENCHMARKS,
     help="Fetch a benchmark's prompts, or show (and with --yes fetch) training sets.",
 )
-
-Fetched = Literal[
-    "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "gedit", "wise", "wise-verified",
-    "geneval2", "rise",
-]  # fmt: skip
-Benchmark = Literal[
-    "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "imgedit-multiturn", "gedit", "wise",
-    "wise-verified", "geneval2", "rise",
-]  # fmt: skip
-PROMPT_SETS, BENCHMARK_NAMES = get_args(Fetched), get_args(Benchmark)
-
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FOLDER", help="Where, instead of in the cache."),
-]
-Source = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="What was fetched, if it isn't in the cache."),
-]
-Questions = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Prompts, questions (tiif: a file or folder) or edits, instead of those fetched.",
-    ),
-]
-Prompts = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="imgedit: what the judge is told, instead of that fetched."),
-]
-Originals = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="imgedit and its suites: unedited pictures.")
-]
-Name = Annotated[
-    str | None,
-    typer.Option(help="Of the model that draws; tiif: the folder of its pictures."),
-]
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="Only the first so many items of the benchmark.")
-]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1)]
-Steps = Annotated[int, typer.Option(min=1, help="Of the solver.")]
-Guidance = Annotated[float, typer.Option(min=0, max=1000, help="Towards the text.")]
-ImageGuidance = Annotated[float, typer.Option(min=0, max=1000, help="Towards the sources.")]
-Batch = Annotated[int, typer.Option(min=1, help="Pictures that are drawn at once.")]
 
 
 @fetch.command("benchmark")

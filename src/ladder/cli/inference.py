@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ladder.cli.options import USE, Device, Dtype, Json, Model, finite
+from ladder.cli.options import USE, Device, Dtype, Json, Model, Seed, finite
 from ladder.cli.pictures import FORMATS, check_output, write
 from ladder.cli.prompts import quoted, require_quotes, texts
 
@@ -35,7 +35,6 @@ ANSWER = 256
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The picture to write.")
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Evaluations of the generator.")]
 Guidance = Annotated[
     float | None, typer.Option(callback=finite, help="How strongly the text is followed.")

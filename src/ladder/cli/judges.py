@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ladder.cli.benchmarks import (
+from ladder.cli.benchmark_options import (
+    DETECTOR,
+    ENDPOINT,
     Batch,
     Benchmark,
+    Clip,
+    EndpointOptions,
     Guidance,
+    ImageFormat,
     ImageGuidance,
+    ImageQuality,
+    Jobs,
+    JudgeModel,
+    JudgeName,
+    JudgeOption,
     Limit,
+    LongestSide,
+    MaxTokens,
     Name,
     Originals,
+    Partial,
+    Price,
     Prompts,
     Questions,
-    Seed,
+    Retry,
     Source,
     Steps,
-    benchmark_files,
-    draw,
+    Temperature,
+    Timeout,
+    TokenLimit,
+    Tries,
+    Url,
+    Yes,
 )
-from ladder.cli.options import BENCHMARKS, Model
+from ladder.cli.benchmarks import benchmark_files, draw
+from ladder.cli.options import BENCHMARKS, Model, Seed
 
 if TYPE_CHECKING:
     from ladder.evaluation.published import BenchmarkFiles
@@ -33,91 +51,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-JudgeName = Literal["oracle", "qwen2.5-vl", "blip-vqa", "endpoint", "mask2former+clip"]
-JUDGES = get_args(JudgeName)
-DETECTOR = "mask2former+clip"
-ENDPOINT = "Endpoint"
-
-Partial = Annotated[bool, typer.Option("--partial", help="Go on without missing pictures.")]
-Retry = Annotated[
-    Literal["failed"] | None,
-    typer.Option(help="Ask those questions again whose answers failed before."),
-]
-Clip = Annotated[
-    str | None, typer.Option(metavar="NAME", help="geneval: the folder or hub id of CLIP.")
-]
-Url = Annotated[
-    str | None,
-    typer.Option(
-        rich_help_panel=ENDPOINT,
-        help="An OpenAI-compatible server, up to /v1. The key is read from $LADDER_JUDGE_KEY or "
-        "$OPENAI_API_KEY.",
-    ),
-]
-Yes = Annotated[
-    bool,
-    typer.Option("--yes", rich_help_panel=ENDPOINT, help="Send, after the estimate of the cost."),
-]
-Price = Annotated[
-    tuple[float, float] | None,
-    typer.Option(metavar="IN OUT", rich_help_panel=ENDPOINT, help="Of a million tokens."),
-]
-Temperature = Annotated[float, typer.Option(min=0, rich_help_panel=ENDPOINT, help="Of answers.")]
-Tries = Annotated[
-    int, typer.Option(min=1, rich_help_panel=ENDPOINT, help="While the server is busy.")
-]
-Jobs = Annotated[
-    int, typer.Option(min=1, rich_help_panel=ENDPOINT, help="Questions under way at a time.")
-]
-Timeout = Annotated[
-    float, typer.Option(min=0.01, rich_help_panel=ENDPOINT, help="Seconds of a whole answer.")
-]
-MaxTokens = Annotated[
-    int | None,
-    typer.Option(min=1, rich_help_panel=ENDPOINT, help="Of an answer; else the benchmark's."),
-]
-TokenLimit = Annotated[
-    Literal["max_completion_tokens", "max_tokens"],
-    typer.Option(rich_help_panel=ENDPOINT, help="What the server calls that number."),
-]
-ImageFormat = Annotated[
-    Literal["jpeg", "png"], typer.Option(rich_help_panel=ENDPOINT, help="Of pictures as sent.")
-]
-ImageQuality = Annotated[
-    int, typer.Option(min=1, max=100, rich_help_panel=ENDPOINT, help="Of JPEG.")
-]
-LongestSide = Annotated[
-    int,
-    typer.Option(min=1, rich_help_panel=ENDPOINT, help="Pixels of the longer side as sent."),
-]
-
-
-@dataclass(frozen=True)
-class EndpointOptions:
-    """What the command line says of a judge behind an address."""
-
-    url: str | None
-    temperature: float
-    tries: int
-    jobs: int
-    timeout: float
-    max_tokens: int | None
-    token_limit: str
-    image_format: str
-    image_quality: int
-    longest_side: int
-
 
 @app.command(rich_help_panel=BENCHMARKS)
 def observe(
     benchmark: Benchmark,
     images: Annotated[Path, typer.Argument(help="Pictures in the benchmark's own layout.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OBSERVATIONS")],
-    judge: Annotated[JudgeName, typer.Option()],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The judge's model: a name, a folder or a hub id."),
-    ] = None,
+    judge: JudgeOption,
+    model: JudgeModel = None,
     clip: Clip = None,
     partial: Partial = False,
     retry: Retry = None,
@@ -166,12 +107,9 @@ def benchmark(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="For pictures, observations and score.json.")
     ],
-    judge: Annotated[JudgeName, typer.Option()],
+    judge: JudgeOption,
     model: Model = None,
-    judge_model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The judge's model: a name, a folder or a hub id."),
-    ] = None,
+    judge_model: JudgeModel = None,
     clip: Clip = None,
     name: Name = None,
     source: Source = None,
@@ -199,9 +137,10 @@ def benchmark(
     longest_side: LongestSide = 2048,
 ) -> None:
     """Draw a benchmark's pictures, put its questions to a judge, and score: a table at the end."""
+    from ladder.config.files import write_text
     from ladder.evaluation.benchmark_table import read_scores, write_table
     from ladder.evaluation.draw_benchmark import DrawSettings
-    from ladder.evaluation.json_files import dumps, write_text
+    from ladder.evaluation.json_files import dumps
     from ladder.evaluation.scorers import score_file
 
     check_judge(benchmark, judge)

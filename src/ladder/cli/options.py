@@ -74,6 +74,7 @@ Model = Annotated[
         help="A trained ladder. By default $LADDER_MODEL, or the one of the repository.",
     ),
 ]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "mps"],
     typer.Option(help="Where models compute; auto: on a GPU where there is one."),

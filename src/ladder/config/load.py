@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ from ladder.config.training_schema import (
     Monitor,
     Stage,
     Stages,
+    Training,
+    Validation,
 )
 from ladder.config.types import RULES, Count, Natural
 
@@ -58,13 +61,19 @@ __all__ = [
     "Sampling",
     "Stage",
     "Stages",
+    "Training",
+    "Validation",
     "World",
     "load",
     "require_same",
 ]
 
+log = logging.getLogger(__name__)
+
 ARM_SECTIONS = ("model", "connector_warmup", "stages", "monitor", "curation")
 """All that an arm may change, so that two arms differ in nothing else."""
+SHOWS_OR_KEEPS = re.compile(r"stages\.\w+\.(sample_every|checkpoint_every)|training\..*")
+"""Settings that change nothing of what is trained."""
 
 
 @dataclass(frozen=True, config=RULES)
@@ -87,6 +96,7 @@ class Config:
     flow: Flow
     connector_warmup: ConnectorWarmup
     stages: Stages
+    training: Training
     condition_dropout: ConditionDropout
     monitor: Monitor
     sampling: Sampling
@@ -152,14 +162,22 @@ def load(
     return overlay(overlay(config, changes, str(source)), values, "command line")
 
 
-def require_same(expected: dict[str, Any], found: dict[str, Any], source: str) -> None:
-    """Raise ValueError, naming the dotted keys, unless two nested configurations are equal."""
+def require_same(
+    expected: dict[str, Any], found: dict[str, Any], source: str, free: Sequence[str] = ()
+) -> None:
+    """Raise ValueError, naming the dotted keys, unless two nested configurations are equal.
+
+    What only shows or keeps something of a training may differ. So may the sections that are
+    `free`; a warning says in what. A setting that isn't there is as one that is null.
+    """
     ours, theirs = flattened(expected), flattened(renamed(found, source))
-    differing = [
-        f"{key} {theirs.get(key, 'absent')} instead of {ours.get(key, 'absent')}"
-        for key in sorted(ours | theirs)
-        if ours.get(key, "absent") != theirs.get(key, "absent")
-    ]
+    differing, warned = [], []
+    for key in sorted(ours | theirs):
+        if ours.get(key) != theirs.get(key) and not SHOWS_OR_KEEPS.fullmatch(key):
+            said = f"{key} {theirs.get(key, 'absent')} instead of {ours.get(key, 'absent')}"
+            (warned if key.partition(".")[0] in free else differing).append(said)
+    if warned:
+        log.warning("%s was made with %s; that may differ", source, "; ".join(warned))
     if differing:
         raise ValueError(f"{source} must be of this configuration, but has {'; '.join(differing)}")
 

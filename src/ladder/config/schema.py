@@ -63,12 +63,21 @@ class Cluster:
     checkpointing: Literal["none", "generator", "all"]
     """Whose activations are computed anew in the backward pass, to save memory: the generator's
     blocks, or the queries' layers too."""
+    compile: bool
+    """Compile the generator by torch.compile for training: minutes at the start, faster steps."""
+    fused: bool
+    """AdamW in one kernel for all weights; equal but for rounding."""
 
     def __post_init__(self) -> None:
         if self.strategy == "fsdp" and self.prompt_cache is not None:
             raise ValueError(
                 "prompt_cache must be null under strategy fsdp, where all processes read together, "
                 f"got {self.prompt_cache}"
+            )
+        if self.strategy == "fsdp" and self.compile:
+            raise ValueError(
+                "compile must be false under strategy fsdp, which gathers each block by itself, "
+                "got true"
             )
         if self.strategy == "auto" and self.devices * self.nodes > 1:
             raise ValueError(

@@ -14,6 +14,7 @@ from ladder.config.types import (
     RULES,
     Count,
     Decay,
+    Name,
     Natural,
     NotNegative,
     Positive,
@@ -23,12 +24,16 @@ from ladder.config.types import (
 )
 
 Fault = Literal["spike", "nan", "noise", "garbage"]
+LoggerName = Literal["dvclive", "tensorboard", "csv", "wandb"]
 
 
 @dataclass(frozen=True, config=RULES)
 class Stage:
     """One training."""
 
+    init: Name | None
+    """The folder of a ladder (an imported checkpoint too) whose weights the stage begins with;
+    null: those of the stage before, or of the foundations."""
     steps: Natural
     """Optimizer steps; 0 skips the stage."""
     batch: Count
@@ -84,6 +89,33 @@ class Stages:
     """Editing, with some text to image so that it is not forgotten."""
     finetune: Stage
     """Both, on the small curated sets."""
+
+
+@dataclass(frozen=True, config=RULES)
+class Validation:
+    """The loss on held-out samples, under the same noise each time."""
+
+    every: Natural
+    """Steps between two; 0: none."""
+    samples: Count
+    """Of each set, at most."""
+
+
+@dataclass(frozen=True, config=RULES)
+class Training:
+    """What is shown and kept of a training; what comes out of it depends on none of it."""
+
+    loggers: Annotated[Several[LoggerName], Field(min_length=1)]
+    """dvclive (which `ladder watch` and DVC's plots read), tensorboard, csv, wandb."""
+    keep: Count
+    """Checkpoints: the last one and those before it. The last one goes when the stage is finished,
+    the others stay."""
+    validation: Validation
+    """Losses on held-out samples."""
+
+    def __post_init__(self) -> None:
+        if len({*self.loggers}) < len(self.loggers):
+            raise ValueError(f"loggers must be named once each, got {list(self.loggers)}")
 
 
 @dataclass(frozen=True, config=RULES)

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from ladder.config.files import replacing
 from ladder.data.images import decode_stored, encode_png
 from ladder.data.sources.tar import Member, index_tar
 
@@ -69,10 +70,8 @@ def write_shard(samples: Iterable[Packed], path: Path) -> int:
 
     Errors: a sample without a caption.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
     written = 0
-    with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
+    with replacing(path) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
         for sample in samples:
             if not sample.captions:
                 raise ValueError(f"sample {sample.key} needs at least one caption")
@@ -83,7 +82,6 @@ def write_shard(samples: Iterable[Packed], path: Path) -> int:
             facts = {"key": sample.key, "captions": sample.captions, "truth": sample.truth}
             _add(tar, f"{stem}.json", json.dumps(facts).encode())
             written += 1
-    unfinished.replace(path)
     return written
 
 

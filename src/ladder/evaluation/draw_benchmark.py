@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ladder.config.files import replacing, write_text
 from ladder.data.images import read_picture
 from ladder.evaluation.generate import noise
-from ladder.evaluation.json_files import dumps, read_json, write_text
+from ladder.evaluation.json_files import dumps, read_json
 from ladder.evaluation.published import Drawing
 from ladder.evaluation.vlm_judges.pictures import QUARTERS
 from ladder.inference.pipeline import LadderPipeline
@@ -167,7 +168,5 @@ def grid_of(pictures: Sequence[Image.Image]) -> Image.Image:
 
 def save(picture: Image.Image, path: Path) -> None:
     """Write a PNG whole, so that a file that is there is a picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    picture.save(part, format="PNG")
-    part.replace(path)
+    with replacing(path, shared=True) as part:
+        picture.save(part, format="PNG")

@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
+from ladder.config.files import replacing
+
 RIGHT, WRONG, PLAIN = "#2a9d4a", "#d1332e", "#888888"
 WIDTH, HEIGHT = 1.7, 2.25
 """Inches of a tile with its caption."""
@@ -50,5 +52,5 @@ def save_grid(rows: Sequence[tuple[str, Sequence[Tile]]], path: Path) -> None:
             for side in axis.spines.values():
                 side.set(color=color, linewidth=1 if tile.right is None else 3)
         row[0].set_ylabel(name, fontsize=9, fontweight="bold")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110, format="png", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""JSON as evaluation reads and writes it: no NaN, lines end at a line feed alone, whole files.
+"""JSON as evaluation reads and writes it: no NaN, and lines end at a line feed alone.
 
 Judges' texts hold characters such as U+2028 or U+0085, at which `str.splitlines` breaks a line. In
 JSON lines and CSV they are data, so text is split at line feeds here and nowhere else.
@@ -15,14 +15,6 @@ from typing import Any
 def dumps(value: Any, indent: int | None = None) -> str:
     """`value` as JSON. Raises ValueError for NaN and infinity, which JSON doesn't have."""
     return json.dumps(value, indent=indent, allow_nan=False)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: a run that is killed leaves the old file, or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="")
-    part.replace(path)
 
 
 def read_text(path: Path) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ladder.config.files import replacing
 from ladder.evaluation.confidence import mean_of_groups
 
 COLUMNS = {"metric": str, "group": str, "number": int, "prompt": str, "picture": "Int64",
@@ -161,10 +162,9 @@ def _put(scores: dict[str, Any], path: str, value: dict[str, float]) -> None:
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet: aside first, then renamed."""
-    part = path.with_name(f".{path.name}.part")
-    rows.to_parquet(part, index=False, compression="zstd")
-    part.replace(path)
+    """Write a table as Parquet."""
+    with replacing(path) as part:
+        rows.to_parquet(part, index=False, compression="zstd")
 
 
 def read(result: Path) -> pd.DataFrame:

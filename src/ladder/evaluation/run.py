@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Config, require_same
 from ladder.config.old_names import renamed
 from ladder.config.schema import Dtype
@@ -132,14 +133,11 @@ def evaluate(
     if dtype != "float32":
         result["dtype"] = dtype
     write_scores(metrics, grids / "scores.csv")
-    (notes / "cost.json").write_text(json.dumps(cost.as_json(), indent=1) + "\n")
+    write_text(notes / "cost.json", json.dumps(cost.as_json(), indent=1) + "\n")
     path = experiments / "results" / study / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     outcomes.write(rows, path.with_name(name + outcomes.ENDING))
-    # Last, and whole or not at all: a result says that the evaluation is finished.
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    part.replace(path)
+    # Last: a result says that the evaluation is finished.
+    write_text(path, json.dumps(result, indent=1) + "\n")
     return path
 
 
@@ -162,7 +160,7 @@ def load(config: Config, folder: Path, device: torch.device, dtype: Dtype) -> La
 
 def write_scores(metrics: Metrics, path: Path) -> None:
     """Write the main scores with their intervals, floors and ceilings as a table."""
-    with path.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["score", "mean", "low", "high", "floor", "ceiling"])
         for group, names in PLOTTED.items():

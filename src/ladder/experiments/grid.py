@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ladder.config.files import replacing
 from ladder.experiments.notebook import plain
 from ladder.experiments.runner import Keyed, keyed, run_all
 from ladder.experiments.study import Planned
@@ -28,12 +29,12 @@ def sweep(
     value of another type than its default.
     """
     runs = keyed(notebook, runs_of(grid), folder)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         run_all(notebook, runs, jobs)
     finally:
         table = pd.DataFrame([_row(run) for run in runs])
-        table.to_csv(folder / "table.csv", index=False, lineterminator="\n")
+        with replacing(folder / "table.csv") as part:
+            table.to_csv(part, index=False, lineterminator="\n")
     return table
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import nbformat
 
+from ladder.config.files import write_text
+
 SOURCE = Path(__file__).resolve().parents[2]
 """The folder that holds the package."""
 ENTRIES = {
@@ -48,7 +50,7 @@ def write_meanings(path: Path = Path("code.json"), notebooks: Path = Path("noteb
     found["notebooks"] = {
         file.stem: notebook_meaning(file) for file in sorted(notebooks.glob("*.ipynb"))
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def notebook_meaning(path: Path) -> str:

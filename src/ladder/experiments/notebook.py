@@ -22,8 +22,8 @@ import papermill
 from nbformat import NotebookNode
 from papermill.translators import PythonTranslator, papermill_translators
 
+from ladder.config.files import replacing, write_text
 from ladder.experiments.meaning import PARAMETERS, code_cells
-from ladder.experiments.store import write_aside
 
 EXECUTED, RESULT = "executed.ipynb", "result.json"
 TAG = "result"
@@ -108,7 +108,7 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> None:
     """
     executed = run(notebook, folder / EXECUTED, parameters)
     text = json.dumps({"parameters": parameters, "values": shown(executed)}, indent=1, default=str)
-    write_aside(folder / RESULT, f"{text}\n".encode())
+    write_text(folder / RESULT, f"{text}\n")
 
 
 def run(notebook: Path, path: Path, parameters: dict[str, Any]) -> NotebookNode:
@@ -120,7 +120,8 @@ def run(notebook: Path, path: Path, parameters: dict[str, Any]) -> NotebookNode:
         log_output=True,
     )  # fmt: skip
     executed = cleaned(nbformat.read(path, as_version=4))
-    nbformat.write(executed, path)
+    with replacing(path) as part:
+        nbformat.write(executed, part)
     return executed
 
 

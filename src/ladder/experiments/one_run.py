@@ -21,17 +21,19 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Config, require_same
 from ladder.evaluation.outcomes import read
 from ladder.evaluation.provenance import Cost, provenance
 from ladder.evaluation.run import evaluate
 from ladder.evaluation.toy.geneval import STRIP
-from ladder.experiments.heldout_loss import as_outcomes, heldout_losses
+from ladder.experiments.heldout_loss import as_outcomes
 from ladder.experiments.prepare import data_of
-from ladder.experiments.store import write_aside
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
-from ladder.training.stages import CHECKPOINT, SETTINGS, STAGES, StageName, run_stage, settings
+from ladder.training.stages import run_stage
+from ladder.training.start import CHECKPOINT, SETTINGS, STAGES, StageName, settings
+from ladder.training.validation import heldout_losses
 
 RECORD = "run.json"
 BOUNDS = ("floor", "ceiling")
@@ -138,17 +140,24 @@ def record(trained: Trained, scored: Scored | None = None) -> None:
             for of, metrics in (("ladder", own), ("floor", scored.metrics["floor"]))
             for name, interval in _flattened(metrics)
         ]
-        pd.DataFrame(rows).to_parquet(folder / "scores.parquet", index=False)
-        write_aside(folder / "ceilings.json", json.dumps(scored.metrics["ceiling"]).encode())
+        write_table(pd.DataFrame(rows), folder / "scores.parquet")
+        write_text(folder / "ceilings.json", json.dumps(scored.metrics["ceiling"]))
         strip = Image.open(trained.pictures / STRIP).convert("RGB")
-        strip.save(folder / "picture.webp", quality=QUALITY, method=6)
-    pd.concat(tables, ignore_index=True).to_parquet(folder / "outcomes.parquet", index=False)
-    trained.steps.to_parquet(folder / "steps.parquet", index=False)
+        with replacing(folder / "picture.webp") as part:
+            strip.save(part, "WEBP", quality=QUALITY, method=6)
+    write_table(pd.concat(tables, ignore_index=True), folder / "outcomes.parquet")
+    write_table(trained.steps, folder / "steps.parquet")
     known = {"config": config.as_dict(), "provenance": provenance(curated), "cost": trained.cost}
-    write_aside(folder / RECORD, json.dumps(known).encode())
+    write_text(folder / RECORD, json.dumps(known))
     for stage in STAGES[:-1]:
         ladder = folder / "training" / f"{config.arm}-{config.seed}" / stage / "ladder"
         shutil.rmtree(ladder, ignore_errors=True)  # not there if this was done before
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet."""
+    with replacing(path) as part:
+        table.to_parquet(part, index=False)
 
 
 def size_of(ladder: Ladder) -> dict[str, Any]:

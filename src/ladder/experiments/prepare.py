@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ladder.config.load import Config, load
+from ladder.config.lock import locked
 from ladder.data.curation.curate import curate
 from ladder.data.training.encode import encode
 from ladder.models.reference import content_hash
-from ladder.training.lock import locked
 from ladder.world import shards
 
 ENCODED, CURATED = "data/encoded", "data/curated"

@@ -25,11 +25,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ladder.config.files import write_text
+from ladder.config.lock import BusyError, locked
 from ladder.experiments.keys import Keys, key_of
 from ladder.experiments.notebook import FOLDER, RESULT, defaults_of, require_parameters
-from ladder.experiments.store import write_aside
 from ladder.experiments.study import Planned
-from ladder.training.lock import BusyError, locked
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def _run(notebook: Path, run: Keyed, descriptor: int) -> None:
         text = COLOURS.sub("", (folder / LOG).read_text(errors="replace")).strip()[-TAIL:]
         error = text or f"ended with {ended.returncode} without a word"
         record = {"parameters": run.planned.parameters, "error": error}
-        write_aside(folder / FAILED, json.dumps(record, indent=1, default=str).encode())
+        write_text(folder / FAILED, json.dumps(record, indent=1, default=str))
 
 
 def _environment() -> Mapping[str, str]:

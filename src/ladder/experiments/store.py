@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from ladder.config.files import replacing, write_text
+from ladder.config.lock import locked
 from ladder.experiments.results import (
     CEILINGS,
     PICTURES,
@@ -21,7 +22,6 @@ from ladder.experiments.results import (
     read_rows,
     read_table,
 )
-from ladder.training.lock import locked
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def add(folder: Path, results: list[Result]) -> None:
         for one in results:
             _keep(one, folder)
         lines = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows.values())
-        write_aside(folder / RUNS, lines.encode())
+        write_text(folder / RUNS, lines)
 
 
 def _place(row: dict[str, Any]) -> tuple[str, str, int]:
@@ -74,25 +74,14 @@ def _keep(one: Result, folder: Path) -> None:
         path = folder / CEILINGS
         known = json.loads(path.read_text()) if path.is_file() else {}
         text = json.dumps(dict(sorted((known | {preset: one.ceilings}).items())), indent=1)
-        write_aside(path, f"{text}\n".encode())
+        write_text(path, f"{text}\n")
     if one.picture is not None:
         path = folder / PICTURES / f"{picture_name(preset, arm, seed)}.webp"
-        path.parent.mkdir(exist_ok=True)
-        shutil.copyfile(one.picture, path)
+        with replacing(path) as part:
+            shutil.copyfile(one.picture, part)
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    part = path.with_suffix(".part")
     ordered = table[["run", *(name for name in table.columns if name != "run")]]
-    ordered.to_parquet(part, compression="zstd", compression_level=19, index=False)
-    part.replace(path)
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or not there, whenever the process or machine stops."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with replacing(path) as part:
+        ordered.to_parquet(part, compression="zstd", compression_level=19, index=False)

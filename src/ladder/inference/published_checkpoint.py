@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
+from ladder.config.files import replacing_folder
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models import rectified_flow
 from ladder.models.generator.autoencoder import load_autoencoder
@@ -125,17 +126,17 @@ def import_published(folder: Path, out: Path) -> Path:
         raise FileExistsError(errno.EEXIST, "must not exist yet", str(out))
     home = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     pipeline = read_published(folder)
-    out.mkdir(parents=True)
     understanding = pipeline.ladder.understanding
-    understanding.mllm.save_pretrained(out / "mllm")
-    understanding.prompter.tokenizer.save_pretrained(out / "mllm")
-    understanding.prompter.image_processor.save_pretrained(out / "mllm")
-    understanding.reference = Reference.of(out / "mllm")
-    pipeline.save_pretrained(out / "ladder")
     rows = _weights(home)[EMBEDDING]
     known = len(understanding.mllm.get_input_embeddings().weight) + len(pipeline.ladder.queries)
-    save_file({"rows": rows[known:].contiguous()}, out / "ladder" / EXTRA)
-    shutil.copy(home / "config.json", out / "ladder" / CONFIG)
+    with replacing_folder(out) as part:
+        understanding.mllm.save_pretrained(part / "mllm")
+        understanding.prompter.tokenizer.save_pretrained(part / "mllm")
+        understanding.prompter.image_processor.save_pretrained(part / "mllm")
+        understanding.reference = Reference.of(part / "mllm")
+        pipeline.save_pretrained(part / "ladder")
+        save_file({"rows": rows[known:].contiguous()}, part / "ladder" / EXTRA)
+        shutil.copy(home / "config.json", part / "ladder" / CONFIG)
     return out / "ladder"
 
 
@@ -160,9 +161,9 @@ def export_published(folder: Path, out: Path) -> None:
         if name not in NOT_PUBLISHED
     }
     weights[EMBEDDING] = torch.cat([embedding.detach(), ladder.queries.detach(), extra])
-    out.mkdir(parents=True)
-    save_file(weights, out / WEIGHTS, {"format": "pt"})
-    shutil.copy(folder / CONFIG, out / "config.json")
+    with replacing_folder(out) as part:
+        save_file(weights, part / WEIGHTS, {"format": "pt"})
+        shutil.copy(folder / CONFIG, part / "config.json")
 
 
 def imported_dtypes(folder: Path) -> tuple[torch.dtype, torch.dtype]:

@@ -253,8 +253,8 @@ class Ladder(ModelMixin):
         mllm_dtype: torch.dtype | None = None,
         **_: Any,
     ) -> Ladder:
-        """Load a saved ladder and the MLLM it names, all in `torch_dtype` (default float32) but for
-        the MLLM, if `mllm_dtype` is another, and for its adapter, which is float32.
+        """Load a saved ladder in `torch_dtype` (default float32) and the MLLM it names in
+        `mllm_dtype` (default the same), whose adapter is float32 all the same.
 
         A pipeline passes diffusers' other loading options too; they have no meaning here. Raises
         ValueError if the MLLM isn't the one the ladder was trained on, or keys don't match.
@@ -276,9 +276,7 @@ class Ladder(ModelMixin):
             settings["connectors"],
             settings["connector_width"],
         )
-        ladder.queries.data = ladder.queries.data.to(dtype)
-        for part in (ladder.connector, ladder.mixture, ladder.generator):
-            nn.Module.to(part, dtype)  # diffusers' own warns of what must stay in float32
+        ladder._own_to(dtype)
         own = load_file(folder / WEIGHTS)
         own |= {
             name: value
@@ -287,6 +285,12 @@ class Ladder(ModelMixin):
         }
         ladder.load_trainable_state(own)
         return ladder
+
+    def _own_to(self, dtype: torch.dtype) -> None:
+        """Cast all but the MLLM. (diffusers' `to` warns of modules that must stay in float32.)"""
+        for part in (self.connector, self.mixture, self.generator):
+            nn.Module.to(part, dtype)
+        self.queries.data = self.queries.data.to(dtype)
 
 
 def _check_keys(expected: Iterable[str], found: Iterable[str]) -> None:

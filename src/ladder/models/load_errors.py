@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 UNREADABLE = (
     ArithmeticError,
@@ -51,3 +51,18 @@ def require_finite(parts: Mapping[str, nn.Module], source: Path) -> None:
         for name, value in module.state_dict().items():
             if not value.isfinite().all():
                 raise ValueError(f"{source}: weights must be finite, {part}.{name} is not")
+
+
+def require_weights(own: Mapping[str, Tensor], found: Mapping[str, Tensor], source: Path) -> None:
+    """Raises ValueError unless the tensors `found` in `source` are those of a model: its `own`
+    names, and for each the same shape. It names up to three that aren't."""
+    wrong = [f"{name} is missing" for name in sorted(own.keys() - found.keys())]
+    wrong += [f"{name} isn't known" for name in sorted(found.keys() - own.keys())]
+    wrong += [
+        f"{name} is {list(found[name].shape)} instead of {list(own[name].shape)}"
+        for name in sorted(own.keys() & found.keys())
+        if found[name].shape != own[name].shape
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"the weights of {source} must fit: {', '.join(wrong[:3])}{more}")

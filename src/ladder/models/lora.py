@@ -26,6 +26,8 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ladder.models.load_errors import require_weights
+
 NAME = "ladder"
 """Of an adapter within its model."""
 PREFIX = "base_model.model."
@@ -114,12 +116,19 @@ def read_mllm_adapter(mllm: nn.Module, folder: Path, layers: int) -> None:
             f"one rank does, got {others}"
         )
     adapt_mllm(mllm, rank, dora, layers, seed=0)
+    fill_mllm_adapter(mllm, folder)
+
+
+def fill_mllm_adapter(mllm: nn.Module, folder: Path) -> None:
+    """Give the adapter of `mllm` the weights of the one in `folder`.
+
+    Raises ValueError where weights are missing, left over or of another shape.
+    """
     weights = {
         name.removeprefix(PREFIX): value
         for name, value in load_file(folder / SAFETENSORS_WEIGHTS_NAME).items()
     }
-    if wrong := weights.keys() ^ get_peft_model_state_dict(mllm, adapter_name=NAME).keys():
-        raise ValueError(f"the weights in {folder} must be an adapter's, got {sorted(wrong)}")
+    require_weights(get_peft_model_state_dict(mllm, adapter_name=NAME), weights, folder)
     set_peft_model_state_dict(mllm, weights, adapter_name=NAME)
 
 

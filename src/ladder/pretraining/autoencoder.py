@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from tqdm import trange
 
+from ladder.config.files import replacing_folder
 from ladder.config.load import Config
 from ladder.world.render import render
 from ladder.world.scenes import BACKGROUNDS, draw_scene
@@ -84,7 +85,8 @@ def train(steps: int, seed: int, folder: Path) -> None:
         if step % 25 == 0 or step == steps - 1:
             progress.set_postfix(loss=f"{loss.item():.3f}", psnr=f"{psnr(error):.1f} dB")
     model.register_to_config(scaling_factor=scaling_factor(model, rng))
-    model.to(torch.bfloat16).save_pretrained(folder)
+    with replacing_folder(folder, "config.json") as part:
+        model.to(torch.bfloat16).save_pretrained(part)
     log.info(
         "saved the autoencoder to %s, scaling factor %.3f", folder, model.config.scaling_factor
     )

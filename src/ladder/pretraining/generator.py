@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 from transformers import Gemma2Config, Gemma2Model, PreTrainedTokenizerFast
 
+from ladder.config.files import replacing_folder
 from ladder.config.load import Config
 from ladder.pretraining.autoencoder import CONFIG as AUTOENCODER
 from ladder.pretraining.autoencoder import to_tensor
@@ -134,9 +135,12 @@ def train_drawing(
 def save(drawer: Drawer, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write text encoder, transformer (both in bfloat16) and tokenizer as parts of a pipeline."""
     encoder, transformer = drawer
-    encoder.to(torch.bfloat16).save_pretrained(folder / "text_encoder")
-    transformer.to(torch.bfloat16).save_pretrained(folder / "transformer")
-    tokenizer.save_pretrained(folder / "tokenizer")
+    with replacing_folder(folder / "text_encoder", "config.json") as part:
+        encoder.to(torch.bfloat16).save_pretrained(part)
+    with replacing_folder(folder / "transformer", "config.json") as part:
+        transformer.to(torch.bfloat16).save_pretrained(part)
+    with replacing_folder(folder / "tokenizer", "tokenizer_config.json") as part:
+        tokenizer.save_pretrained(part)
 
 
 def with_start(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:

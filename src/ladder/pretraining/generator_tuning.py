@@ -20,6 +20,7 @@ from diffusers import (
 )
 from transformers import AutoTokenizer, Gemma2Model
 
+from ladder.config.files import replacing_folder, write_text
 from ladder.config.load import Config
 from ladder.pretraining.generator import SHIFT, Mix, save, train_drawing
 
@@ -55,6 +56,8 @@ def tune(base: Path, steps: int, seed: int, folder: Path) -> None:
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT
     )
     # Part by part, since the autoencoder in the folder is the product of another stage.
-    scheduler.save_pretrained(folder / "scheduler")
-    SanaPipeline(tokenizer, drawer[0], vae, drawer[1], scheduler).save_config(folder)
+    with replacing_folder(folder / "scheduler", scheduler.config_name) as part:
+        scheduler.save_pretrained(part)
+    pipeline = SanaPipeline(tokenizer, drawer[0], vae, drawer[1], scheduler)
+    write_text(folder / pipeline.config_name, pipeline.to_json_string())
     log.info("saved the generator to %s", folder)

@@ -27,6 +27,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
+from ladder.config.files import replacing_folder
 from ladder.config.load import Config
 from ladder.pretraining.conversations import BASE, FOUND, Mix, Rows, draw_rows
 from ladder.pretraining.muon import muon_and_adamw, trapezoid
@@ -91,9 +92,10 @@ def save(
     folder: Path,
 ) -> None:
     """Write all that is needed to open the model, its weights in bfloat16."""
-    tokenizer.save_pretrained(folder)
-    image_processor.save_pretrained(folder)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    with replacing_folder(folder, "config.json") as part:
+        tokenizer.save_pretrained(part)
+        image_processor.save_pretrained(part)
+        model.to(torch.bfloat16).save_pretrained(part)
 
 
 def build(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:

@@ -1,12 +1,17 @@
-"""The one checkpoint of a running stage: to go on after an interruption, and to go back to.
+"""The checkpoints of a running stage: to go on after an interruption, and to go back to.
+
+The last one is last.ckpt. Those before it, if any are kept, are step-00001000.ckpt by their step;
+one that is copied to last.ckpt is what the next run goes on from.
 
 A file holds what Lightning restores (trained weights, moments, schedule, position, monitor) with
 the averaged weights and the configuration. It is written only after a step that was taken and left
-finite weights, so that the last one is always good, and is removed when the stage is finished.
+finite weights, so that the last one is always good. That one is removed when the stage is finished.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +19,40 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from ladder.config.files import settle
 from ladder.config.load import require_same
 from ladder.training.monitor import DivergedError, took_step
 from ladder.training.strategies.fsdp import whole
 
 CONFIG = "config"
 """Key of the configuration in a checkpoint."""
+FREE = ("monitor",)
+"""Sections that may be changed when a stage goes on, or before the next one begins."""
+EARLIER = re.compile(r"step-(\d{8})\.ckpt")
+"""Names of the checkpoints before the last one."""
 
 
 class Checkpoints(Checkpoint):
     """Writes `path` at the start and after every `every` steps, and restores it.
 
-    `config` are the settings that the run depends on. Raises ValueError where `path` exists and has
-    other ones.
+    It keeps `keep` checkpoints, the last one among them. `config` are the settings that the run
+    depends on. Raises ValueError where `path` exists and has other ones.
     """
 
-    def __init__(self, path: Path, every: int, config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, every: int, config: dict[str, Any], keep: int = 1) -> None:
         self.path = path
         self.every = every
         self.config = config
+        self.keep = keep
         self.step = 0
         """The step that training goes on from."""
         self._seen = 0
         if path.exists():
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            require_same(config, found[CONFIG], f"{path} (remove it to begin this stage anew)")
+            where = f"{path} (remove it to begin this stage anew)"
+            require_same(config, found[CONFIG], where, FREE)
             self.step = found["global_step"]
+        self._written = self.step
 
     def resume(self) -> Path | None:
         """What an interrupted run left, if it did."""
@@ -54,8 +67,24 @@ class Checkpoints(Checkpoint):
         part = self.path.with_suffix(".part")
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
-            part.replace(self.path)
+            if self.keep > 1 and self.path.exists():
+                self._keep_last()
+            settle(part, self.path)
+            self._written = trainer.global_step
         trainer.strategy.barrier()
+
+    def _keep_last(self) -> None:
+        """Give the last checkpoint a second name, by its step, and remove what is too old.
+
+        What is later than it was made by a run that was gone back from.
+        """
+        own = self.path.with_name(f"step-{self._written:08}.ckpt")
+        own.unlink(missing_ok=True)
+        os.link(self.path, own)
+        earlier = sorted(earlier_than_last(self.path.parent))
+        past = [path for path in earlier if path <= own]
+        for path in {*earlier} - {*past[-(self.keep - 1) :]}:
+            path.unlink()
 
     def go_back(self, trainer: Trainer) -> dict[str, Any]:
         """Restore weights, averages and moments; the position, and so the data, goes on.
@@ -90,6 +119,11 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint[CONFIG] = self.config
+
+
+def earlier_than_last(folder: Path) -> list[Path]:
+    """The checkpoints of a stage before the last one."""
+    return [path for path in folder.iterdir() if EARLIER.fullmatch(path.name)]
 
 
 def require_finite_weights(trainer: Trainer, pl_module: LightningModule) -> None:

@@ -74,8 +74,11 @@ class WarmupPrompts:
     prompts: Prompts
     nothing: list[bool]
 
-    def to(self, device: torch.device | str) -> WarmupPrompts:
-        return WarmupPrompts(self.prompts.to(device), self.nothing)
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> WarmupPrompts:
+        return WarmupPrompts(self.prompts.to(device, non_blocking), self.nothing)
+
+    def pin_memory(self) -> WarmupPrompts:
+        return WarmupPrompts(self.prompts.pin_memory(), self.nothing)
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,78 @@
-"""The loggers of a stage: DVCLive for DVC's plots, TensorBoard to watch.
+"""The loggers of a stage by name: those of Lightning, each in a folder of its own.
 
-Both get every step, and both are cut back to the checkpoint when a stage goes on after an
-interruption, so that a curve has each step once.
+dvclive      for `ladder watch` and DVC's plots
+tensorboard  to watch
+csv          metrics.csv, a row a step
+wandb        Weights & Biases, a package of its own; WANDB_MODE=offline keeps all on this machine
+
+All get every step. The files of the first three are cut back to the checkpoint when a stage goes on
+after an interruption, so that a curve has each step once; a run of wandb goes on under its id.
 """
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Mapping
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from dvclive.lightning import DVCLiveLogger
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+PROJECT = "ladder"
+"""In which wandb keeps runs, unless WANDB_PROJECT names another."""
 
-def loggers(folder: Path, start: int) -> list[Logger]:
-    """DVCLive in `folder`/dvclive and TensorBoard in `folder`/tensorboard, going on at `start`."""
+
+def loggers(names: Sequence[str], folder: Path, start: int) -> list[Logger]:
+    """The loggers of these names, in `folder`/NAME, going on at step `start`.
+
+    Raises ValueError where a package is missing.
+    """
+    return [MAKERS[name](folder, start) for name in names]
+
+
+def dvclive_logger(folder: Path, start: int) -> Logger:
     cut(folder / "dvclive", start)
-    return [
-        StepLogger(folder / "dvclive", start),
-        TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start),
-    ]
+    return StepLogger(folder / "dvclive", start)
+
+
+def tensorboard_logger(folder: Path, start: int) -> Logger:
+    return TensorBoardLogger(folder, name="", version="tensorboard", purge_step=start)
+
+
+def csv_logger(folder: Path, start: int) -> Logger:
+    """Lightning's begins a new file; the rows of the steps before `start` are written again."""
+    kept = rows_taken(folder / "csv" / "metrics.csv", start) or []
+    logger = CSVLogger(folder, name="", version="csv", flush_logs_every_n_steps=1)
+    for row in kept:
+        logger.experiment.log_metrics(row, int(row.pop("step")))
+    logger.save()
+    return logger
+
+
+def wandb_logger(folder: Path, start: int) -> Logger:
+    """A run named by its arm, seed and stage."""
+    if find_spec("wandb") is None:
+        raise ValueError(
+            "training.loggers wandb needs a package that isn't installed: pip install wandb"
+        )
+    run = run_id(folder / "wandb" / "id", start)
+    name, project = "-".join(folder.parts[-2:]), os.environ.get("WANDB_PROJECT", PROJECT)
+    return WandbRun(name, folder, version=run, project=project)
+
+
+MAKERS = {
+    "dvclive": dvclive_logger,
+    "tensorboard": tensorboard_logger,
+    "csv": csv_logger,
+    "wandb": wandb_logger,
+}
 
 
 class StepLogger(DVCLiveLogger):
@@ -63,12 +112,43 @@ class StepLogger(DVCLiveLogger):
         super().finalize(status)
 
 
+class WandbRun(WandbLogger):
+    """A run that ends with its stage; Lightning's would go on in the next one."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        self.experiment.finish(int(status != "success"))
+
+
+@rank_zero_only
+def run_id(path: Path, start: int) -> str:
+    """The id of a run of wandb, kept in a file; a run that begins at step 0 is a new one."""
+    if not start or not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex[:8])
+    return path.read_text()
+
+
+@rank_zero_only
+def rows_taken(path: Path, start: int) -> list[dict[str, float]]:
+    """The rows of a table for steps before `start`; the file is gone afterwards."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    path.unlink()
+    return [row for row in rows if row["step"] < start]
+
+
 def log_image(logger: Logger, name: str, step: int, image: Image.Image) -> None:
-    """Hand a picture to a logger of `loggers`."""
+    """Hand a picture to a logger of `loggers`, if it takes any."""
     if isinstance(logger, StepLogger):
         logger.experiment.log_image(f"{name}/{step:06d}.png", image)
-    else:
+    elif isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(name, [image], step)
 
 
 @rank_zero_only

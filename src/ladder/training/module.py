@@ -28,6 +28,7 @@ from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
 from ladder.training.ema import WeightEMA
 from ladder.training.monitor import took_step
+from ladder.training.strategies.deepspeed import ZeroStrategy
 from ladder.training.strategies.fsdp import shard
 
 BETAS = (0.9, 0.999)
@@ -50,22 +51,32 @@ class LadderModule(LightningModule):
         name: str,
         seed: int,
         query_noise: float = 0.0,
+        compiled: bool = False,
+        fused: bool = False,
     ) -> None:
         """`name` of the stage and `seed` choose the noise and the times.
 
         `query_noise` is the deviation of the noise on the queries, as a share of the embeddings'.
+        `compiled`: the generator is compiled, for the steps alone and not for what is drawn.
+        `fused`: AdamW steps all weights in one kernel.
         """
         super().__init__()
         self.ladder = ladder
+        self.compiled = torch.compile(ladder.velocity) if compiled else None
+        self.fused = fused
         self.query_noise = query_noise * ladder.understanding.embedding_std
         self.stage, self.flow, self.name, self.seed = stage, flow, name, seed
         self.ema = WeightEMA(ladder.trainable_parameters(), stage.ema)
 
     def configure_model(self) -> None:
-        """Shard the ladder where the strategy gave a mesh of processes."""
+        """Spread the ladder over processes, or its average alone, where the strategy does so."""
+        strategy = self.trainer.strategy
         if self.device_mesh is not None:
             shard(self.ladder, self.device_mesh["data_parallel"])
             self.ema = WeightEMA(self.ladder.trainable_parameters(), self.stage.ema)
+        elif isinstance(strategy, ZeroStrategy):
+            weights = self.ladder.trainable_parameters()
+            self.ema = WeightEMA(weights, self.stage.ema, strategy.mesh)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The mean squared error of the velocity at one random time a sample."""
@@ -87,11 +98,11 @@ class LadderModule(LightningModule):
         shaken = None
         if self.query_noise:
             drawn = torch.randn(len(batch.latents), *queries.shape, generator=generator)
-            drawn = torch.randn(len(batch.latents), *queries.shape, generator=generator)
             shaken = self.query_noise * drawn.to(queries)
         conditions = self.ladder.conditions(batch.prompts, shaken)
         conditions = conditions.repeat(self.stage.noise_samples, 1, 1)
-        velocity = self.ladder.velocity(noisy, s * rectified_flow.TIMESTEPS, conditions)
+        predict = self.compiled or self.ladder.velocity
+        velocity = predict(noisy, s * rectified_flow.TIMESTEPS, conditions)
         return rectified_flow.loss(velocity, latents, noise)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -115,6 +126,7 @@ class LadderModule(LightningModule):
                 )
             ],
             betas=BETAS,
+            fused=self.fused or None,
         )
         schedule = LambdaLR(optimizer, lambda step: rate(step, self.stage) / self.stage.lr)
         return {
@@ -149,7 +161,7 @@ class LadderModule(LightningModule):
         checkpoint[AVERAGE] = self.ema.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.ema.load(checkpoint[AVERAGE])
+        self.ema.load(checkpoint[AVERAGE], self.trainer.strategy.root_device)
 
 
 def rate(step: int, stage: Stage) -> float:

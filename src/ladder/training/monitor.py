@@ -26,6 +26,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ladder.config.files import write_text
 from ladder.config.load import Monitor
 from ladder.training.monitor_rules import Decision, State, check_step
 from ladder.training.strategies.fsdp import whole
@@ -157,10 +158,11 @@ class GradientMonitor(Callback):
 
 def keep_before(step: int, record: Path) -> None:
     """Drop what a file of events, a line each, says of `step` and later; made if it isn't there."""
-    record.parent.mkdir(parents=True, exist_ok=True)
-    lines = record.read_text().splitlines() if record.exists() else []
+    text = record.read_text() if record.exists() else ""
+    # A kill or a full disk may have left half a line at the end.
+    lines = text[: text.rfind("\n") + 1].splitlines()
     kept = [line for line in lines if json.loads(line)["step"] < step]
-    record.write_text("".join(f"{line}\n" for line in kept))
+    write_text(record, "".join(f"{line}\n" for line in kept))
 
 
 def took_step(optimizer: Optimizer) -> bool:

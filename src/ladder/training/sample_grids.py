@@ -20,6 +20,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Sampling
 from ladder.data.resize import fit
 from ladder.data.training.encoded import open_split
@@ -65,9 +66,8 @@ class Grids(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = trainer.global_step
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
             texts = [prompt.text for prompt in self.prompts]
-            (self.folder / "prompts.json").write_text(json.dumps(texts, indent=1) + "\n")
+            write_text(self.folder / "prompts.json", json.dumps(texts, indent=1) + "\n")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LadderModule, *batch: Any) -> None:
         step = trainer.global_step
@@ -76,28 +76,33 @@ class Grids(Callback):
         due = step > self._seen and step % self.every == 0
         if due:
             require_finite_weights(trainer, pl_module)
-        if due and draws:
+        if due:
             self.pipeline.vae.to(pl_module.device)
             pl_module.ladder.eval()
             with pl_module.ema.applied():
-                grid = self.draw()
+                grid = self.draw() if draws else None
             pl_module.ladder.train()
             if trainer.is_global_zero:
-                grid.save(self.folder / f"{step:06d}.png")
-            for logger in trainer.loggers:
-                log_image(logger, "samples", step, grid)
+                with replacing(self.folder / f"{step:06d}.png") as part:
+                    grid.save(part, "PNG")
+                for logger in trainer.loggers:
+                    log_image(logger, "samples", step, grid)
         self._seen = step
 
     def draw(self) -> Image.Image:
-        """The grid, drawn by the weights as they are."""
-        pictures = self.pipeline(
-            [prompt.text for prompt in self.prompts],
-            image=[list(prompt.images) for prompt in self.prompts],
-            num_inference_steps=self.sampling.steps,
-            guidance_scale=self.sampling.guidance,
-            image_guidance_scale=self.sampling.image_guidance,
-            generator=torch.Generator().manual_seed(self.seed),
-        ).images
+        """The grid, drawn by the weights as they are, `sampling.batch` pictures at once."""
+        generator = torch.Generator().manual_seed(self.seed)
+        pictures: list[Image.Image] = []
+        for first in range(0, len(self.prompts), self.sampling.batch):
+            prompts = self.prompts[first : first + self.sampling.batch]
+            pictures += self.pipeline(
+                [prompt.text for prompt in prompts],
+                image=[list(prompt.images) for prompt in prompts],
+                num_inference_steps=self.sampling.steps,
+                guidance_scale=self.sampling.guidance,
+                image_guidance_scale=self.sampling.image_guidance,
+                generator=generator,
+            ).images
         return arranged(self.prompts, pictures)
 
 

@@ -5,13 +5,14 @@ takes the foundations) and leaves its own in RUNS/<arm>-<seed>/<stage>:
 
 ladder/             the outcome: averaged weights, and in training.json what they depend on
 generator_adapter/  with `model.lora_rank`, what the generator learnt, in a form that peft loads
-dvclive/            loss, norm, skipped and lr of every step, for DVC's plots; sample grids
-tensorboard/        the same, to watch
+dvclive/            loss, norm, skipped and lr of every step, losses on held-out samples, grids
+tensorboard/        the same, to watch; csv/ and wandb/ too, if they are asked for
 samples/            grids of fixed prompts from fixed noise
 events.jsonl        the steps that the monitor didn't let pass
 faults.jsonl        the steps that were spoilt on purpose, if any
 lock                held while the stage runs: two trainings of one stage exclude each other
 last.ckpt           only while the stage runs: an interrupted stage goes on from it, bit for bit
+step-*.ckpt         with `training.keep`, those before it
 """
 
 from __future__ import annotations
@@ -22,41 +23,47 @@ import shutil
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ladder.config.load import Cluster, Config, Stage, require_same
+from ladder.config.files import replacing_folder, require_ours, write_text
+from ladder.config.load import Cluster, Config
+from ladder.config.lock import locked
 from ladder.data.training.datamodule import LadderData
 from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.shipped import MARKER
 from ladder.models.device import find_device
 from ladder.models.ladder import Ladder
-from ladder.training.checkpoints import Checkpoints
+from ladder.training.checkpoints import Checkpoints, earlier_than_last
 from ladder.training.connector_warmup import warm_up
 from ladder.training.faults import FaultInjector
-from ladder.training.lock import locked
 from ladder.training.loggers import loggers
 from ladder.training.module import LadderModule
 from ladder.training.monitor import GradientMonitor
 from ladder.training.progress_bar import StepBar
 from ladder.training.sample_grids import Grids, fixed_prompts
+from ladder.training.start import (
+    CHECKPOINT,
+    SETTINGS,
+    STAGES,
+    StageName,
+    settings,
+    stage_of,
+    starting_ladder,
+)
 from ladder.training.strategies.deepspeed import ZeroStrategy
 from ladder.training.strategies.fsdp import ShardedStrategy, whole
+from ladder.training.strategies.one_reads import WholeStrategy
+from ladder.training.validation import HeldOutLoss
 
-StageName = Literal["t2i", "ti2i", "finetune"]
-
-STAGES: tuple[StageName, ...] = ("t2i", "ti2i", "finetune")
-"""In their order."""
-CHECKPOINT = "last.ckpt"
 ADAPTER = "generator_adapter"
-SETTINGS = "training.json"
-"""In the folder of a trained ladder: the settings that it depends on."""
-INDEPENDENT = ("threads", "cluster", "sampling", "evaluation")
-"""Sections of the configuration in which a checkpoint may differ from the run that goes on."""
+LOGS = ("dvclive", "tensorboard", "csv", "wandb")
+"""Folders of the loggers."""
 
 
 def run_stage(
@@ -70,10 +77,13 @@ def run_stage(
 
     `export` names a second folder, which gets the whole pipeline in bfloat16, ready to draw. A
     stage of 0 steps passes on the ladder that it got. Raises ValueError for what an earlier stage
-    or an interrupted run left under other settings (naming the keys), BusyError if another process
-    trains it, DivergedError when the monitor gives up.
+    or an interrupted run left under other settings (naming the keys) and for an `export` that
+    isn't ours to replace, BusyError if another process trains it, DivergedError when the monitor
+    gives up.
     """
     torch.set_num_threads(config.threads)
+    if export is not None:
+        require_ours(export, MARKER)
     folder = runs / f"{config.arm}-{config.seed}" / stage
     # The first of several processes locks for all.
     with locked(folder / "lock") if rank_zero_only.rank == 0 else nullcontext():
@@ -92,7 +102,8 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     Returns it; where it was sharded, another one, whole, of the same weights.
     """
     chosen = stage_of(config, stage)
-    checkpoints = Checkpoints(folder / CHECKPOINT, chosen.checkpoint_every, settings(config, stage))
+    every, keep = chosen.checkpoint_every, config.training.keep
+    checkpoints = Checkpoints(folder / CHECKPOINT, every, settings(config, stage), keep)
     if not checkpoints.step:
         clear(folder)
     quiet()
@@ -107,11 +118,15 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
     monitor = GradientMonitor(config.monitor, folder / "events.jsonl", checkpoints.go_back)
     faulty = config.monitor.faults.rate > 0
     prompts = fixed_prompts(encoded, [*chosen.mixture])
-    grids = []
+    shown: list[Callback] = []
+    if (asked := config.training.validation).every:
+        micro = chosen.batch // chosen.accumulate
+        held = HeldOutLoss(encoded, [*chosen.mixture], asked.every, asked.samples, micro)
+        shown.append(held)
     if prompts:
         pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
         every, images = chosen.sample_every, folder / "samples"
-        grids.append(Grids(pipeline, prompts, every, config.sampling, config.seed, images))
+        shown.append(Grids(pipeline, prompts, every, config.sampling, config.seed, images))
     sharded = cluster.strategy == "fsdp"
     trainer = Trainer(
         max_steps=chosen.steps,
@@ -125,22 +140,32 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
         deterministic=True,
         use_distributed_sampler=False,
         log_every_n_steps=1,
-        logger=loggers(folder, checkpoints.step),
+        logger=loggers(config.training.loggers, folder, checkpoints.step),
         callbacks=[
             *([FaultInjector(config.monitor.faults, folder / "faults.jsonl")] if faulty else []),
             monitor,
-            *grids,
+            *shown,
             StepBar(stage, monitor),
             checkpoints,
         ],
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    if not checkpoints.step and stage == STAGES[0] and config.connector_warmup.steps:
+    fresh = stage == STAGES[0] and chosen.init is None
+    if not checkpoints.step and fresh and config.connector_warmup.steps:
         warm_up(config, ladder.to(trainer.strategy.root_device), encoded)
     if config.model.lora_rank:
         ladder.begin_lora(config.model.lora_rank, config.seed, config.model.dora)
-    module = LadderModule(ladder, chosen, config.flow, stage, config.seed, config.model.query_noise)
+    module = LadderModule(
+        ladder,
+        chosen,
+        config.flow,
+        stage,
+        config.seed,
+        config.model.query_noise,
+        cluster.compile,
+        cluster.fused,
+    )
     ladder.train()  # all but the MLLM, which stays as it is
     with attention():
         trainer.fit(module, data, ckpt_path=checkpoints.resume(), weights_only=True)
@@ -152,7 +177,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
             ladder.begin_lora(config.model.lora_rank, config.seed, config.model.dora)
         ladder.load_trainable_state(state)
     if config.model.lora_rank:
-        rank_zero_only(ladder.save_lora)(folder / ADAPTER)
+        save_lora(ladder, folder / ADAPTER)
         ladder.end_lora()
     return ladder.eval()
 
@@ -161,41 +186,14 @@ def strategy_of(cluster: Cluster) -> Strategy | str:
     """Lightning's strategy, or its name."""
     if cluster.strategy == "fsdp":
         return ShardedStrategy(cluster.devices * cluster.nodes)
-    return ZeroStrategy() if cluster.strategy == "deepspeed" else cluster.strategy
+    if cluster.strategy == "deepspeed":
+        return ZeroStrategy()
+    return WholeStrategy() if cluster.strategy == "ddp" else cluster.strategy
 
 
 def attention() -> AbstractContextManager:
     """Plain attention on CPUs, where the backward of the fused one takes half of a step."""
     return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
-
-
-def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
-    """What `stage` begins with: the foundations, or the ladder of the stage before it in `run`.
-
-    Raises ValueError where that stage left no ladder, or one of other settings.
-    """
-    if stage == STAGES[0]:
-        return Ladder.from_foundations(config.model, config.foundations, config.seed)
-    before = STAGES[STAGES.index(stage) - 1]
-    folder = run / before / "ladder"
-    if not (folder / SETTINGS).is_file():
-        raise ValueError(f"{folder} must hold a ladder; `ladder train {before}` writes it")
-    require_same(settings(config, before), json.loads((folder / SETTINGS).read_text()), str(folder))
-    # Cast after it was loaded, the MLLM would take its bytes in float32 first.
-    return Ladder.from_pretrained(folder, mllm_dtype=getattr(torch, config.foundations.dtype))
-
-
-def settings(config: Config, stage: StageName) -> dict[str, Any]:
-    """The part of the configuration on which the ladder of `stage` depends."""
-    values = config.as_dict()
-    later = STAGES[STAGES.index(stage) + 1 :]
-    values["stages"] = {name: values["stages"][name] for name in STAGES if name not in later}
-    return {name: value for name, value in values.items() if name not in INDEPENDENT}
-
-
-def stage_of(config: Config, stage: StageName) -> Stage:
-    """The settings of one stage."""
-    return getattr(config.stages, stage)
 
 
 @rank_zero_only
@@ -204,35 +202,46 @@ def save(
 ) -> None:
     """Write the outcome of a stage to its `folder`, and the pipeline to `export`.
 
-    With `export` the ladder is in bfloat16 afterwards.
+    With `export` the ladder is in bfloat16 afterwards. The checkpoint stays until all is written.
     """
-    ladder.save_pretrained(folder / "ladder")
-    depends = json.dumps(settings(config, stage), indent=2)
-    (folder / "ladder" / SETTINGS).write_text(depends + "\n")
+    with replacing_folder(folder / "ladder") as part:
+        ladder.save_pretrained(part)
+        (part / SETTINGS).write_text(json.dumps(settings(config, stage), indent=2) + "\n")
     if export is not None:
         pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
         for part in (ladder, pipeline.vae):
             part.bfloat16()  # `to` warns of parts that shall stay in float32 where there are none
-        pipeline.save_pretrained(export)
+        with replacing_folder(export, MARKER) as part:
+            pipeline.save_pretrained(part)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+@rank_zero_only
+def save_lora(ladder: Ladder, folder: Path) -> None:
+    """Write what a stage learnt with `model.lora_rank`."""
+    with replacing_folder(folder) as part:
+        ladder.save_lora(part)
 
 
 @rank_zero_only
 def record_nothing(folder: Path) -> None:
     """The curves of a stage of 0 steps, which DVC expects as those of any other."""
     clear(folder)
-    (folder / "dvclive").mkdir(parents=True)
-    (folder / "dvclive" / "metrics.json").write_text(json.dumps({"step": 0}) + "\n")
+    write_text(folder / "dvclive" / "metrics.json", json.dumps({"step": 0}) + "\n")
 
 
 @rank_zero_only
 def clear(folder: Path) -> None:
-    """Remove what an earlier run of a stage left, so that nothing of it is mixed with this one."""
-    for name in ("ladder", ADAPTER, "dvclive", "tensorboard", "samples"):
+    """Remove what an earlier run of a stage left, so that nothing of it is mixed with this one.
+
+    Its ladder stays until this one has its own.
+    """
+    for name in (ADAPTER, *LOGS, "samples"):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
-    for name in ("events.jsonl", "faults.jsonl"):
-        (folder / name).unlink(missing_ok=True)
+    earlier = earlier_than_last(folder) if folder.is_dir() else []
+    for path in (folder / "events.jsonl", folder / "faults.jsonl", *earlier):
+        path.unlink(missing_ok=True)
 
 
 def quiet() -> None:

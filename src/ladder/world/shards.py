@@ -17,6 +17,7 @@ import webdataset
 from PIL import Image
 from tqdm import tqdm
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import load
 from ladder.world.edits import draw_edit
 from ladder.world.render import render
@@ -85,17 +86,19 @@ def write_edits(folder: Path, world: load.World, samples: int, seed: int) -> Non
         return {"before.png": png(edit.before), "after.png": png(edit.after)}
 
     _write_tars(folder, samples, world.shard_samples, record)
-    (folder / "text_and_image_to_image.json").write_bytes(to_json(listed))
+    write_text(folder / "text_and_image_to_image.json", to_json(listed).decode())
 
 
 def _write_tars(
     folder: Path, samples: int, shard_samples: int, record: Callable[[int], Record]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     progress = tqdm(range(samples), desc=f"world {folder.name}", mininterval=5)
     for shard, indices in enumerate(_chunks(progress, shard_samples)):
         path = folder / f"{shard:05d}.tar"
-        with webdataset.TarWriter(str(path), mtime=0, encoder=False) as tar:
+        with (
+            replacing(path) as part,
+            webdataset.TarWriter(str(part), mtime=0, encoder=False) as tar,
+        ):
             for index in indices:
                 tar.write({"__key__": f"{index:07d}", **record(index)})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,47 @@ def test_spellings_of_an_answer():
     said = {"text": "YES", "probabilities": {"YES": 0.75}}
     assert geneval2.atom("Is it?", "Yes", said, exact=True) == 0
     assert geneval2.atom("Is it?", "Yes", said, exact=False) == 0.75
-    assert [geneval2.fits(text) for text in ("Two.", "two stars", "")] == ["Two", None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "yes"),
+    [("Two.", "two", None), ("12", "12", None), ("\uff12", "2", None), ("None", "none", None),
+     ("Yes", None, "yes"), ("**no**", None, "no"), ("two stars", None, None), ("many", None, None),
+     ("Sorry", None, None), ("", None, None), ("1" * 5000, None, None)],
+)  # fmt: skip
+def test_a_word_fits_what_is_asked(text: str, number: str | None, yes: str | None):
+    """One that declines is malformed, though it is one word, and isn't a wrong answer."""
+    assert geneval2.fits(text, "How many stars are in the image?") == number
+    assert geneval2.fits(text, "Are the stars red?") == yes
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed"),
+    [("Score: 4 out of 5", 4), ("Score: 4 out of 10", None), ("Score: 8/10", None),
+     ("Score: 3-4", None), ("Score: 3 or 4", None), ("Score: -3", None), ("Score: 3,5", None),
+     ("Score: 4%", None), ("Score: 4\u00bd", None), ("Score: 4\u00b2", None),
+     ("Score\uff1a\uff14", 4), ("Score: 2, since one is missing", 2), ("score = 4", 4),
+     ("Score: 2. No, Score: 3-4", None), ("**Score**: __4__", 4), ("Score: 5 (of 5)", 5)],
+)  # fmt: skip
+def test_a_mark_is_one_number_on_its_scale(text: str, fixed: int | None):
+    """No part of a number, of a range or of a share, and not out of another number."""
+    assert uge.fixed(text) == fixed
+    assert rise.fixed_number(re.sub("(?i)score", "Final Score", text)) == fixed
+
+
+@pytest.mark.parametrize("mark", ["-1", "2/10", ".2", "20%", "1.5", "1-2", "2 of 3"])
+def test_a_mark_of_wise_is_one_number_on_its_scale(mark: str):
+    rest = "\nRealism: 2/2\nAesthetic Quality: 2 out of 2"
+    assert wise.fixed_wiscore(f"Consistency: 2{rest}") == pytest.approx(1.0)
+    assert wise.fixed_wiscore(f"Consistency: {mark}{rest}") is None
+    assert wise.fixed_binary(f"Score: {mark}") is None
+
+
+@pytest.mark.parametrize("numbers", ["[true, false]", '["4", "5"]', "[1e999, 5]", "[null, 1]",
+                                     f"[{'9' * 400}, 5]"])  # fmt: skip
+def test_a_mark_of_viescore_is_a_number(numbers: str):
+    assert gedit.fixed_numbers(f'```json\n{{"score": {numbers}}}\n```') is None
+    assert gedit.fixed_numbers('```json\n{"score": [4, 5]}\n```') == [4, 5]
 
 
 # ---- RISEBench ----

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from ladder.cli import main
-from ladder.evaluation.scorers.judge_text import yes_or_no
+from ladder.evaluation.scorers.judge_text import declines, yes_or_no
 from ladder.evaluation.scorers.score_file import score
 from ladder.evaluation.toy.test_set import evaluation_questions
 from ladder.evaluation.vlm_judges import JudgeQuestion, identity
@@ -52,10 +52,27 @@ def texts(judge, questions) -> list[str]:
     ("text", "read"),
     [("Yes.", "yes"), ("no, it is blue", "no"), ("**No**", "no"), ("none", None), (" a ", None),
      ("<think>no, or</think> yes", "yes"), ("a draft</think>\n\nNo", "no"),
-     ("<think>yes, it", None)],
+     ("<think>yes, it", None), ("No image was provided", None), ("No puedo ayudar", None),
+     ("Yes and no", None), ("yes/no", None), ("Yes, or no", None), ("No. 5", None),
+     ("No-one", None), ("No idea", None), ("No, no cat", "no"), ("No it isn't", "no"),
+     ("Answer: yes", "yes"), ("The answer is no.", "no"), ("<answer>Yes</answer>", "yes")],
 )  # fmt: skip
 def test_yes_and_no_are_read_where_a_text_begins_with_them(text: str, read: str | None):
     assert yes_or_no(text) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [("I'm sorry, but I can't assist with that.", True), ("No, I can't help with that.", True),
+     ("I\u2019m unable to view images. Score: 1", True), ("We are not able to evaluate it", True),
+     ("As an AI language model, I see none. A: 1\nB: 1\nC: 1", True),
+     ("Lo siento, no puedo ayudar", True), ("Je ne peux pas vous aider", True),
+     ("\u6211\u65e0\u6cd5\u56de\u7b54", True), ("No picture is attached. Score: 1", True),
+     ("No, I can't see a star.", False), ("The star can't help being red. Score: 1", False),
+     ("<think>I can't rate this</think>Score: 3", False), ("No", False)],
+)  # fmt: skip
+def test_what_declines_is_no_answer_whatever_else_it_holds(text: str, refused: bool):
+    assert declines(text) == refused
 
 
 # ---- the oracle ----

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ladder.cli import judges, main
+from ladder.cli import main
 from ladder.evaluation.scorers.score_file import score
 from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
 from ladder.evaluation.vlm_judges.layouts import Layout, dpg, imgedit, tiif
@@ -243,4 +243,3 @@ def test_the_verb_names_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "tiif needs --name NAME" in capsys.readouterr().err
     assert main.main([*words, "--name", "ours"]) == 2
     assert "the oracle knows the toy world's questions only" in capsys.readouterr().err
-    assert "oracle" in judges.JUDGES

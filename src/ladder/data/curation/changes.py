@@ -29,7 +29,7 @@ LISTING = ("sources/*.py",)
 LOOKING = ("sources/*.py", "images.py", "curation/inspect.py", "curation/captions.py",
            "curation/contamination.py")  # fmt: skip
 DECIDING = ("curation/duplicates.py", "curation/near.py")
-WRITING = ("shards.py", "images.py")
+WRITING = ("shards.py", "images.py", "curation/write.py")
 
 
 def key_of(*parts: object) -> str:

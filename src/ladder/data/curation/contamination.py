@@ -80,7 +80,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
         raise ValueError(f"{rule} in curation.prompts, but {folder} has none")
     prompts: dict[str, str] = {}
     for path in lists:
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
             row = _row(line)
             found = [row[name] for name in FIELDS if isinstance(row.get(name), str)]
             if not found:
@@ -91,7 +91,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
     return prompts
 
 
-def _row(line: str) -> dict:
+def _row(line: bytes) -> dict:
     try:
         row = json.loads(line)
     except ValueError:

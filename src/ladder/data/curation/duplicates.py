@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from ladder.config.files import replacing
 from ladder.config.load import Curation
 from ladder.data.curation.dask_map import spread
 from ladder.data.curation.inspect import SCHEMA
@@ -155,8 +156,9 @@ def _write(db: duckdb.DuckDBPyConnection, out: Path) -> None:
         FROM part JOIN judged USING (chunk, row) ORDER BY judged.set, judged.number
         """
     ).to_arrow_reader(ROWS)
-    unfinished = out.with_suffix(".unfinished")
-    with pq.ParquetWriter(unfinished, reader.schema, compression="zstd") as writer:
+    with (
+        replacing(out) as part,
+        pq.ParquetWriter(part, reader.schema, compression="zstd") as writer,
+    ):
         for batch in reader:
             writer.write_batch(batch, row_group_size=ROWS)
-    unfinished.replace(out)

@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ladder.config.files import replacing
 from ladder.data.curation.summary import query
 from ladder.data.shards import Sample
 from ladder.data.sources.open import open_raw
@@ -40,12 +41,12 @@ Find = Callable[[str, set[int]], dict[int, Record | Rejected]]
 def save_figures(find: Find, out: Path, maximum_pixels: int) -> None:
     """Write rejected.png, kept.png and examples.png into `out`/figures."""
     folder = out / "figures"
-    folder.mkdir(exist_ok=True)
     decisions = out / "decisions.parquet"
     found = list(examples(find, decisions, maximum_pixels))
     drawn = {"rejected": rejected(decisions), "kept": kept(decisions), "examples": shown(found)}
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=120, bbox_inches="tight")
+        with replacing(folder / f"{name}.png") as part:
+            figure.savefig(part, dpi=120, bbox_inches="tight", format="png")
 
 
 def rejected(decisions: Path) -> Figure:

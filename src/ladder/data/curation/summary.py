@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import xxhash
 
+from ladder.config.files import write_text
 from ladder.data.shards import SPLITS
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def summarize(out: Path, unread: dict[str, list[str]]) -> None:
     }
     total = xxhash.xxh3_128_hexdigest(json.dumps(hashes).encode())
     for name, content in (("report", report), ("manifest", {"sets": splits, "hash": total})):
-        (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+        write_text(out / f"{name}.json", json.dumps(content, indent=2) + "\n")
 
 
 def _of_set(rows: pd.DataFrame) -> dict:

@@ -10,6 +10,7 @@ what rows say. Paths are relative to the folder of the list.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def _table(data: bytes, delimiter: str) -> Iterator[dict]:
     # Halves of letters stay broken: the record is refused by name.
     text = data.decode("utf-8-sig", "surrogateescape")
     with refused_as("bad_csv"):
-        lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         names = next(lines, [])
         for line in lines:
             if line:

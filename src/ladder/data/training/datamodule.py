@@ -43,7 +43,9 @@ log = logging.getLogger(__name__)
 class Prompts(Protocol):
     """Tokenised prompts of a batch, as `ladder.models.mllm.frozen` prepares them."""
 
-    def to(self, device: torch.device | str) -> Prompts: ...
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Prompts: ...
+
+    def pin_memory(self) -> Prompts: ...
 
 
 Prepare = Callable[[Sequence[str], Sequence[Sequence[Image.Image]]], Prompts]
@@ -74,8 +76,14 @@ class Batch:
         self.prompts = prompts
         self.keys = keys
 
-    def to(self, device: torch.device | str) -> Batch:
-        return Batch(self.latents.to(device), self.prompts.to(device), self.keys)
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """On another device; from pinned memory the copy and the computation overlap."""
+        latents = self.latents.to(device, non_blocking=non_blocking)
+        return Batch(latents, self.prompts.to(device, non_blocking=non_blocking), self.keys)
+
+    def pin_memory(self) -> Batch:
+        """In memory that a GPU reads by itself; a loader calls this."""
+        return Batch(self.latents.pin_memory(), self.prompts.pin_memory(), self.keys)
 
 
 class Mixture(TorchDataset[Item]):
@@ -213,6 +221,7 @@ class LadderData(LightningDataModule):
             mixture,
             batch_sampler=self.batches,
             num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
             collate_fn=partial(collate, prepare=self.prepare),
             # Else every new loader takes a number from the global generator, which seeds noise.
             generator=torch.Generator(),

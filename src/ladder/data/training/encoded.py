@@ -27,6 +27,8 @@ from datasets.arrow_writer import ArrowWriter
 from jaxtyping import Float
 from torch import Tensor
 
+from ladder.config.files import write_text
+
 MANIFEST = "manifest.json"
 ONLY = ""
 """Name of the bucket where there is only one."""
@@ -170,14 +172,14 @@ def assemble(
             "_output_all_columns": False,
             "_split": "train",
         }
-        (place / "state.json").write_text(json.dumps(state, indent=2))
+        write_text(place / "state.json", json.dumps(state, indent=2))
     return files
 
 
 def write_manifest(out: Path, files: Mapping[Path, Part]) -> None:
     """Note the files of `out` with what they are."""
     noted = {str(path.relative_to(out)): asdict(part) for path, part in files.items()}
-    (out / MANIFEST).write_text(json.dumps(noted, indent=1) + "\n")
+    write_text(out / MANIFEST, json.dumps(noted, indent=1) + "\n")
 
 
 def read_manifest(out: Path) -> dict[Path, Part]:

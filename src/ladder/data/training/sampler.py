@@ -114,6 +114,13 @@ class StepBatches(Sampler[list[Draw]]):
                 raise ValueError(f"set {name} of the mixture has no samples")
         if abs(sum(rates.values()) - 1) > 1e-6:
             raise ValueError(f"rates of a mixture sum to 1, got {dict(rates)}")
+        total = steps * batch * world_size
+        for name, rate in rates.items():
+            if 0 < rate * total < 1:
+                raise ValueError(
+                    f"a set of the mixture must get a sample: {name} with a share of {rate} of "
+                    f"{total} samples gets none"
+                )
         if batch % accumulate:
             raise ValueError(f"accumulate must divide batch {batch}, got {accumulate}")
         if not 0 <= rank < world_size:

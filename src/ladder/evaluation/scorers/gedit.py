@@ -101,8 +101,16 @@ def _score_of(text: str) -> list[float] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     found = found if isinstance(found, list) else [found]
-    numbers = all(isinstance(one, int | float) and math.isfinite(one) for one in found)
-    return found if found and numbers else None
+    return found if found and all(is_number(one) for one in found) else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a finite number; true and false are none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        return number and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _summary(pairs: Sequence[tuple[Item, Scores | None]]) -> dict[str, Any]:

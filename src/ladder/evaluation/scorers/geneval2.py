@@ -27,10 +27,13 @@ from ladder.evaluation.scorers.items import (
     status_of,
     what_is_missing,
 )
-from ladder.evaluation.scorers.judge_text import final_text
+from ladder.evaluation.scorers.judge_text import LONGEST, final_text
 
 COUNTED = "How many"
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+COUNTS = (*NUMBERS, "zero", "none", "eleven", "twelve", "thirteen", "fourteen", "fifteen",
+          "sixteen", "seventeen", "eighteen", "nineteen", "twenty")  # fmt: skip
+"""Words for numbers that a judge may answer with."""
 SKILLS = ("object", "attribute", "count", "position", "verb")
 ATOMICITIES = range(3, 11)
 
@@ -50,16 +53,22 @@ def atom(question: str, answer: str, said: Mapping[str, Any], exact: bool) -> fl
     plain = {word.strip().lower() for word in right}
     known = said.get("probabilities")
     if known is None:
-        return float(final_text(said["text"]).rstrip(".!").lower() in plain)
+        return float(fits(said["text"], question) in plain)
     if exact:
         return sum(p for token, p in known.items() if token in right)
     return min(1.0, sum(p for token, p in known.items() if token.strip().lower() in plain))
 
 
-def fits(text: str) -> str | None:
-    """One word, as the judge is told to answer; None for anything else."""
-    found = final_text(text).rstrip(".!")
-    return found if found and len(found.split()) == 1 else None
+def fits(text: str, question: str) -> str | None:
+    """The one word that the judge is told to answer with; None for anything else.
+
+    It is a number where one is asked, else yes or no. The published script looks at probabilities
+    alone, and makes a low score of a refusal.
+    """
+    found = final_text(text).strip(" *\"'`").rstrip(".!").lower()
+    if question.startswith(COUNTED):
+        return found if found in COUNTS or (found.isdecimal() and len(found) <= LONGEST) else None
+    return found if found in ("yes", "no") else None
 
 
 def geometric_mean(values: Sequence[float]) -> float:

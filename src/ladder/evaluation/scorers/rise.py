@@ -28,16 +28,16 @@ from ladder.evaluation.scorers.items import (
     texts_of,
     what_is_missing,
 )
-from ladder.evaluation.scorers.judge_text import final_text, whole
+from ladder.evaluation.scorers.judge_text import SCALE, final_text, whole
 
 LOGICAL = "logical_reasoning"
 CATEGORIES = ("temporal_reasoning", "causal_reasoning", "spatial_reasoning", LOGICAL)
 HIGHEST = 5
 FINAL = re.compile(r"\*?\*?Final Scores?\*?\*?:?\s*([\d*\s,\n]*)", re.IGNORECASE)
-ONE = re.compile(
-    r"final\s+score\W*?(\d+)(?:\s*/\s*(\d+))?(?![\d.]*\d|\s*[,\N{EN DASH}-]\s*\d)",
-    re.IGNORECASE,
+MARK = re.compile(
+    r"final\s+scores?(?:_|[^\w+.\N{MINUS SIGN}-])*(?=[+\N{MINUS SIGN}-]?\d)", re.IGNORECASE
 )
+ONE = re.compile(rf"(?P<value>\d+){SCALE}(?!\s*,\s*\d)", re.IGNORECASE)
 Marks = Mapping[str, float]
 """reasoning, consistency and plausibility, those that were asked."""
 
@@ -52,13 +52,13 @@ def official_numbers(text: str) -> list[int] | None:
 
 def fixed_number(text: str, highest: int = HIGHEST) -> int | None:
     """The last final score: from 1 to `highest`, or 0 or 1 where that is the highest."""
-    found = ONE.findall(final_text(text))
-    if not found:
+    rest = final_text(text)
+    marks = [*MARK.finditer(rest)]
+    found = ONE.match(rest, marks[-1].end()) if marks else None
+    if found is None or found["scale"] not in (None, str(highest)):
         return None
-    number, scale = found[-1]
-    lowest = 0 if highest == 1 else 1
-    inside = lowest <= whole(number) <= highest and scale in ("", str(highest))
-    return whole(number) if inside else None
+    number, lowest = whole(found["value"]), 0 if highest == 1 else 1
+    return number if lowest <= number <= highest else None
 
 
 def score(text: str, _: Any, per_item: bool) -> dict[str, Any]:

@@ -17,19 +17,22 @@ from typing import Any
 
 from ladder.evaluation.scorers import imgedit
 from ladder.evaluation.scorers.items import mean, read_all, read_items, what_is_missing
-from ladder.evaluation.scorers.judge_text import final_text
+from ladder.evaluation.scorers.judge_text import SCALE, final_text
 
-SCORE = re.compile(r"\bscore\**\s*:\s*\**\s*(\d+(?:\.\d+)?)(?!\d)(?:\s*/\s*(\d+))?", re.IGNORECASE)
+MARK = re.compile(r"\bscore\W{0,3}[:=][\s*_\"'`]*(?=[-+]?\d)", re.IGNORECASE)
+SCORE = re.compile(rf"(?P<value>\d+(?:\.\d+)?){SCALE}", re.IGNORECASE)
 LOWEST, HIGHEST = imgedit.LOWEST, imgedit.HIGHEST
 
 
 def fixed(text: str) -> float | None:
     """The last mark that the text calls a score; None for one out of range, or without any."""
-    found = SCORE.findall(final_text(text))
-    if not found:
+    rest = final_text(text)
+    marks = [*MARK.finditer(rest)]
+    found = SCORE.match(rest, marks[-1].end()) if marks else None
+    if found is None or found["scale"] not in (None, str(HIGHEST)):
         return None
-    value, scale = float(found[-1][0]), found[-1][1]
-    return value if LOWEST <= value <= HIGHEST and scale in ("", str(HIGHEST)) else None
+    value = float(found["value"])
+    return value if LOWEST <= value <= HIGHEST else None
 
 
 def score(text: str, _: Any, per_item: bool) -> dict[str, Any]:

@@ -28,9 +28,11 @@ THREE = re.compile(
 )
 BINARY = re.compile(r"\*{0,2}score\*{0,2}\s*[:\N{FULLWIDTH COLON}]?\s*([01])\b", re.IGNORECASE)
 NAMED = re.compile(
-    r"^\W*(consistency|realism|aesthetic quality|score)\W{1,8}([0-9]+)(?:\s*/\s*[0-9]+)?\W*$",
+    r"^\W*(consistency|realism|aesthetic quality|score)[^\w+.\N{MINUS SIGN}-]{1,8}"
+    r"([0-9]+)(?:\s*(?:/|out of)\s*([0-9]+))?[^\w%]*$",
     re.IGNORECASE | re.MULTILINE,
 )
+"""A name and its mark on a line, perhaps with what it is out of."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def fixed_wiscore(text: str) -> float | None:
     """Each name on a line of its own, once, with a number from 0 to 2."""
     rest = final_text(text)
     lines = re.findall(r"(?m)^[ \t]*([0-2])[ \t]*$", rest)
-    named = [(name.lower().replace(" ", "_"), whole(n)) for name, n in NAMED.findall(rest)]
+    named = named_in(rest, HIGHEST)
     if not named and len(lines) == len(PARTS):
         named = [*zip(PARTS, map(int, lines), strict=True)]
     found = dict(named)
@@ -80,6 +82,15 @@ def fixed_wiscore(text: str) -> float | None:
     if len(named) != len(PARTS) or {*found} != {*PARTS} or not inside:
         return None
     return wiscore(found)
+
+
+def named_in(text: str, highest: int) -> list[tuple[str, int]]:
+    """The marks on lines of their own, by their names. One that is out of another number than
+    `highest` counts as above every scale."""
+    return [
+        (name.lower().replace(" ", "_"), whole(number if scale in ("", str(highest)) else "9" * 9))
+        for name, number, scale in NAMED.findall(text)
+    ]
 
 
 def official_binary(text: str) -> float | None:
@@ -95,10 +106,8 @@ def fixed_binary(text: str) -> float | None:
     rest = final_text(text)
     if rest in ("0", "1"):
         return float(rest)
-    named = [(name.lower(), number) for name, number in NAMED.findall(rest)]
-    if len(named) != 1 or named[0][0] != "score" or named[0][1] not in ("0", "1"):
-        return None
-    return float(named[0][1])
+    named = named_in(rest, 1)
+    return float(named[0][1]) if named in ([("score", 0)], [("score", 1)]) else None
 
 
 def score(text: str, _: Any, per_item: bool) -> dict[str, Any]:

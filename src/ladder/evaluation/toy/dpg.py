@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import draw
@@ -184,7 +185,7 @@ class DpgToy:
         grids: Path,
     ) -> None:
         """Write dpg.json and dpg.csv, answers and questions in DPG-Bench's forms, into `notes`."""
-        with (notes / "dpg.csv").open("w", newline="") as file:
+        with replacing(notes / "dpg.csv") as part, part.open("w", newline="") as file:
             rows = csv.DictWriter(file, [*self.prompts[0].rows[0]], lineterminator="\n")
             rows.writeheader()
             rows.writerows(row for prompt in self.prompts for row in prompt.rows)
@@ -193,7 +194,7 @@ class DpgToy:
             for one in outcomes
             if one.metric == "dpg_toy"
         ]
-        (notes / "dpg.json").write_text(json.dumps({"prompts": answers}) + "\n")
+        write_text(notes / "dpg.json", json.dumps({"prompts": answers}) + "\n")
 
 
 def answers(prompt: Dense, found: Detections) -> Said:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ladder.config.files import write_text
 from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import draw
@@ -134,8 +135,8 @@ class EditsToy:
             for one in outcomes
             if one.metric == "imgedit_toy"
         ]
-        (notes / "edits.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (notes / "imgedit.json").write_text(json.dumps(graded) + "\n")
+        write_text(notes / "edits.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        write_text(notes / "imgedit.json", json.dumps(graded) + "\n")
         tiles: dict[str, list[Tile]] = {}
         for one in outcomes:
             if one.metric == "edit.exact":

@@ -18,6 +18,7 @@ from diffusers import SanaPipeline
 from PIL import Image
 from tqdm import tqdm
 
+from ladder.config.files import write_text
 from ladder.config.load import Config, Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import noise
@@ -71,8 +72,7 @@ def examine(
         "sampling": asdict(config.sampling),
     }
     result = {"metrics": metrics, "config": settings, "provenance": provenance(curated)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    write_text(path, json.dumps(result, indent=1) + "\n")
 
 
 def reconstruction(pipeline: SanaPipeline, evaluation: Evaluation) -> list[Outcome]:

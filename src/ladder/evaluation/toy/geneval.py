@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ladder.config.files import replacing, write_text
 from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import draw
@@ -103,7 +104,7 @@ class GenevalToy:
             place = {"prompt_index": one.number, "image": one.picture, "detections": detections}
             lines.append(place | {"correct": bool(one.score), "reason": one.said})
         for name, values in (("prompts.jsonl", rows), ("pictures.jsonl", lines)):
-            (notes / name).write_text("".join(json.dumps(value) + "\n" for value in values))
+            write_text(notes / name, "".join(json.dumps(value) + "\n" for value in values))
         tiles: dict[str, dict[str, list[Tile]]] = {"geneval_toy": {}, "reasoning": {}}
         for one in outcomes:
             if one.picture == 0:
@@ -112,4 +113,5 @@ class GenevalToy:
         for metric, name in (("geneval_toy", "t2i.png"), ("reasoning", "reasoning.png")):
             save_grid([(kind, row[:SHOWN]) for kind, row in tiles[metric].items()], grids / name)
         strip = [tile.picture for row in tiles["geneval_toy"].values() for tile in row[:IN_STRIP]]
-        Image.fromarray(np.concatenate(strip, axis=1)).save(grids / STRIP)
+        with replacing(grids / STRIP) as part:
+            Image.fromarray(np.concatenate(strip, axis=1)).save(part, "PNG")

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ladder.config.files import write_text
 from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import draw
@@ -162,7 +163,7 @@ class TiifToy:
         """Write tiif.jsonl, the answers in TIIF-Bench's form, into `notes`."""
         records = [one.said for one in outcomes if one.said]
         line = {"judge": Oracle.name, "model": self.model, "records": records}
-        (notes / "tiif.jsonl").write_text(json.dumps(line) + "\n")
+        write_text(notes / "tiif.jsonl", json.dumps(line) + "\n")
 
 
 def record_of(pair: Pair, row: int, length: str, picture: Observed) -> dict[str, Any]:

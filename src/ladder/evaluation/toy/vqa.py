@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from ladder.config.files import write_text
 from ladder.config.load import Evaluation, Foundations, Sampling
 from ladder.evaluation.outcomes import Outcome
 from ladder.evaluation.toy.test_set import evaluation_questions
@@ -100,4 +101,4 @@ class QuestionsToy:
              "answer": own, "foundation": before}
             for question, (own, before) in zip(self.prompts, seen, strict=True)
         )  # fmt: skip
-        (notes / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_text(notes / "answers.jsonl", "".join(json.dumps(line) + "\n" for line in lines))

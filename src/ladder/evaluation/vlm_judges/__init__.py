@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 from PIL import Image
 
 from ladder.evaluation.json_files import dumps
-from ladder.evaluation.scorers.judge_text import is_refusal
+from ladder.evaluation.scorers.judge_text import declines, is_refusal
 from ladder.evaluation.vlm_judges.pictures import JudgePicture
 
 Status = Literal["answered", "refused", "filtered", "truncated", "unreachable", "malformed"]
@@ -106,8 +106,13 @@ def identity(judge: Witness, template: str = "") -> dict[str, Any]:
 
 
 def held_to_rule(question: JudgeQuestion, answer: Answer) -> Answer:
-    """`answer`, as refused or malformed where its text doesn't fit the rule of the question."""
-    if answer.failed or question.read(answer.text) not in (None, ""):
+    """`answer`, as refused or malformed where its text doesn't fit the rule of the question, and
+    as refused where the judge says so, whatever the text fits."""
+    if answer.failed:
+        return answer
+    if declines(answer.text):
+        return replace(answer, status="refused", reason="the judge says that it declines")
+    if question.read(answer.text) not in (None, ""):
         return answer
     kind = "refused" if is_refusal(answer.text) else "malformed"
     return replace(answer, status=kind, reason="the text doesn't fit the rule of the benchmark")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ladder.config.files import replacing
 from ladder.evaluation.json_files import dumps, read_json_lines
 from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
 from ladder.evaluation.vlm_judges.completions import read_completion, read_refused_request
@@ -25,13 +26,14 @@ TOGETHER = 64
 def write_batch(judge: Endpoint, questions: Iterable[JudgeQuestion], path: Path) -> int:
     """Write a request for every question without a stored answer; returns how many."""
     new = {judge.question_id(one): one for one in questions if judge.stored(one) is None}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with ThreadPoolExecutor(judge.jobs) as workers, part.open("w", encoding="utf-8") as file:
+    with (
+        ThreadPoolExecutor(judge.jobs) as workers,
+        replacing(path) as part,
+        part.open("w", encoding="utf-8") as file,
+    ):
         for name, body in bodies(judge, [*new.items()], workers):
             request = {"custom_id": name, "method": "POST", "url": f"/v1{PATH}", "body": body}
             file.write(dumps(request) + "\n")
-    part.replace(path)
     return len(new)
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import xxhash
 from tqdm import tqdm
 
-from ladder.evaluation.json_files import dumps, lines_of, write_text
+from ladder.config.files import write_text
+from ladder.evaluation.json_files import dumps, read_json_lines
 from ladder.evaluation.vlm_judges import (
     FAILURES,
     Answer,
@@ -31,6 +32,8 @@ from ladder.evaluation.vlm_judges.layouts import Item, Layout
 
 TOGETHER = 128
 """Questions that are put to the judge at once, or those of one item if they are more."""
+MANY = 64
+"""Requests that are refused for one reason, after which the rest aren't sent."""
 SAME = ("judge", "temperature", "prompt_hash", "settings_hash")
 """What must not change between rows of a file."""
 Row = dict[str, Any]
@@ -75,12 +78,12 @@ def observe(
     with rows_file(output).open("a", encoding="utf-8") as file, bar:
         for part in groups(new):
             found = asked(layout, judge, part, rows)
+            stop_if_out_of_reach(rows.values(), found)
             for row in found:
                 file.write(dumps(row) + "\n")
                 rows[row["key"]] = row
             file.flush()
             bar.update(len(part))
-            stop_if_out_of_reach(rows.values(), found)
     answered = kept_to_one_version(there, rows)
     seen = [(item, answered.get(item.key, [])) for item in layout.items]
     said = about(layout, judge, answered) | ({"model": model} if model else {})
@@ -152,9 +155,13 @@ def asked(
 
 
 def stop_if_out_of_reach(rows: Iterable[Row], found: Sequence[Row]) -> None:
-    """Raises ConnectionError if all that was asked so far, now too, failed on the way."""
+    """Raises ConnectionError if all that was asked so far, now too, failed on the way, or if many
+    requests are refused for one and the same reason, such as an option that the server lacks."""
     now, ever = ([one for row in group for one in row["answers"]] for group in (found, rows))
-    if now and all(one["status"] == "unreachable" for one in (*now, *ever)):
+    kinds = {one["status"] for one in (*now, *ever)}
+    reasons = {one.get("reason") for one in now}
+    alike = kinds == {"refused"} and len(now) >= MANY and len(reasons) == 1
+    if now and (kinds == {"unreachable"} or alike):
         raise ConnectionError(f"the judge answers nothing: {now[-1].get('reason', '')}")
 
 
@@ -207,22 +214,26 @@ def stored_rows(output: Path, layout: Layout, judge: Judge) -> dict[str, Row]:
         if theirs != ours:
             raise ValueError(f"{path} holds rows by {theirs}, not by {ours}: take another --output")
 
-    return {row["key"]: row for row in read_rows(path, same)}
+    return {row["key"]: row for row in read_rows(path, ("key", "asked", "answers"), same)}
 
 
-def read_rows(path: Path, check: Callable[[Row], None]) -> list[Row]:
+def read_rows(path: Path, needed: Sequence[str], check: Callable[[Row], None]) -> list[Row]:
     """The rows of a file that is appended to. A line that a killed run left unfinished is cut off.
 
-    `check` raises for a row that doesn't belong there.
+    `check` raises for a row that doesn't belong there. Raises ValueError, naming file and line, for
+    one that is no JSON or lacks a key that is needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         return []
-    whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n")
+    whole, _, rest = path.read_bytes().rpartition(b"\n")
     if rest:
-        write_text(path, f"{whole}\n" if whole else "")
-    rows = [json.loads(line) for line in lines_of(whole)]
-    for row in rows:
+        with path.open("rb+") as file:
+            file.truncate(len(whole) + 1 if whole else 0)
+    rows = read_json_lines(path)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not {*needed} <= {*row}:
+            raise ValueError(f"{path}, row {number} must have {', '.join(needed)}")
         check(row)
     return rows
 

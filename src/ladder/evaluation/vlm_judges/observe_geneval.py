@@ -104,7 +104,7 @@ def stored(output: Path, detector: Detector) -> set[str]:
                 f"{output} holds rows by {row['judge_version']}, not by {detector.version}"
             )
 
-    return {row["picture"] for row in read_rows(output, same)}
+    return {row["picture"] for row in read_rows(output, ("picture", "judge_version"), same)}
 
 
 def fingerprint(path: Path) -> str:

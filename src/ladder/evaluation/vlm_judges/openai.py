@@ -14,28 +14,23 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
-from openai import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    NotFoundError,
-    OpenAI,
-)
+from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI
 
-from ladder.evaluation.json_files import dumps, write_text
+from ladder.config.files import write_text
+from ladder.evaluation.json_files import dumps
 from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
 from ladder.evaluation.vlm_judges.completions import read_completion, read_refused_request
 from ladder.evaluation.vlm_judges.pictures import JudgePicture, PictureEncoding
+from ladder.evaluation.vlm_judges.transport import WholeAnswers, proxy_of
 
 PATH = "/chat/completions"
 CHARACTERS_A_TOKEN = 4
@@ -45,8 +40,15 @@ LONGEST_SIDE, SHORTER_SIDE, TILE, TILE_TOKENS, PICTURE_TOKENS = 2048, 768, 512, 
 to 768, and cut into tiles (https://platform.openai.com/docs/guides/images-vision)."""
 MOST_LIKELY = 20
 """Tokens whose probabilities are asked for; OpenAI gives no more."""
-LARGEST = 2**25
-"""Bytes of an answer of a server."""
+FATAL = {
+    401: "so the key is wrong or missing ($LADDER_JUDGE_KEY or $OPENAI_API_KEY)",
+    402: "so the account has to be paid for",
+    404: "so there is no such model, or --url is not the address up to /v1",
+    405: "so --url is not the address up to /v1",
+}
+"""What concerns every question alike."""
+NOBODY_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+"""Failures before a question was sent."""
 TokenLimit = Literal["max_completion_tokens", "max_tokens"]
 
 
@@ -99,7 +101,11 @@ class Endpoint:
         for name in ("tries", "jobs", "max_tokens", "timeout"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} of a judge must be above 0, got {getattr(self, name)}")
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"the url of a judge is http[s]://HOST.., up to /v1, got {self.url}")
         self.name = self.version = self.model
+        self._reached, self._lost = False, ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -117,7 +123,7 @@ class Endpoint:
         asked = calls = tokens = 0
         for question in questions:
             asked += 1
-            if not self._path(question).is_file():
+            if self.stored(question) is None:
                 calls += 1
                 tokens += math.ceil(len(self._text(question)) / CHARACTERS_A_TOKEN)
                 sizes = [self.encoding.size(picture) for picture in question.pictures]
@@ -129,8 +135,8 @@ class Endpoint:
     def answer(self, questions: Sequence[JudgeQuestion]) -> list[Answer]:
         """The stored answers, and new ones for the rest; each picture is encoded once.
 
-        Raises ConnectionError where the server knows neither the key nor the model (401, 404): no
-        question could be answered. Raises ValueError for an unusable picture.
+        Raises ConnectionError where the server doesn't take the key, has no such model, or wants to
+        be paid (FATAL): no question could be answered. Raises ValueError for an unusable picture.
         """
         found = {self.question_id(one): self.stored(one) for one in questions}
         new = {self.question_id(q): q for q in questions if found[self.question_id(q)] is None}
@@ -182,44 +188,57 @@ class Endpoint:
         return hashlib.sha256(dumps(asked).encode()).hexdigest()
 
     def stored(self, question: JudgeQuestion) -> Answer | None:
-        """The answer that is on disk."""
+        """The answer that is on disk; none in a file that a crash left empty or in pieces."""
         path = self._path(question)
-        return Answer(**json.loads(path.read_text())) if path.is_file() else None
+        try:
+            return Answer(**json.loads(path.read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError, RecursionError):
+            return None
 
     def store(self, question: JudgeQuestion, answer: Answer) -> None:
         """Keep an answer. A failure is not kept: the next run may have better luck."""
         if not answer.failed:
             row = answer.as_row() | {"version": answer.version}
-            write_text(self._path(question), dumps(row))
+            write_text(self._path(question), dumps(row), shared=True)
 
     def _ask(self, question: JudgeQuestion, urls: Mapping[str, str]) -> Answer:
+        if self._lost:
+            return Answer("", "unreachable", self._lost)
         body = self.body(question, urls)
         try:
             response = self._client.post(PATH, body=body, cast_to=httpx.Response)
             answer = read_completion(response.json(), self.model)
-        except (AuthenticationError, NotFoundError) as error:
-            raise ConnectionError(
-                f"{self.url} refused with status {error.status_code}: {str(error)[:200]}"
-            ) from error
         except APIStatusError as error:
-            answer = read_refused_request(error.status_code, error.response.text)
-        except APITimeoutError:
-            answer = Answer("", "unreachable", self._gave_up(f"over {self.timeout:g} s"))
+            status, text = error.status_code, self._without_key(error.response.text)
+            if status in FATAL:
+                said = " ".join(text.split())[:200]
+                raise ConnectionError(
+                    f"{self.url} refused with status {status}, {FATAL[status]}: {said}"
+                ) from None
+            answer = read_refused_request(status, text)
         except APIConnectionError as error:
             cause = error.__cause__ or error
-            why = f"{type(cause).__name__} {cause}"
-            answer = Answer("", "unreachable", self._gave_up(why))
+            late = isinstance(error, APITimeoutError)
+            why = f"over {self.timeout:g} s" if late else f"{type(cause).__name__} {cause}"
+            reason = f"no answer in {self.tries} tries, the last time: {self._without_key(why)}"
+            answer = Answer("", "unreachable", reason)
+            if isinstance(cause, NOBODY_THERE):
+                # The other questions needn't find out by themselves.
+                self._lost = "" if self._reached else reason
+        self._reached |= not answer.failed
         self.store(question, answer)
         return answer
 
-    def _gave_up(self, why: str) -> str:
-        return f"no answer in {self.tries} tries, the last time: {why}"
+    def _without_key(self, text: str) -> str:
+        """What a server or library says, which may repeat the key."""
+        return text.replace(self.key, "(the key)") if self.key else text
 
     @cached_property
     def _client(self) -> OpenAI:
         for library in ("httpx", "openai"):  # they log a line for every request
             logging.getLogger(library).setLevel(logging.WARNING)
-        http = httpx.Client(transport=WholeAnswers(self.timeout, self.jobs), timeout=self.timeout)
+        transport = WholeAnswers(self.timeout, self.jobs, self.tries, proxy_of(self.url))
+        http = httpx.Client(transport=transport, timeout=self.timeout, follow_redirects=True)
         return OpenAI(
             api_key=self.key or "none",
             base_url=self.url,
@@ -236,45 +255,6 @@ class Endpoint:
         return self.cache / name[:2] / f"{name}.json"
 
 
-class WholeAnswers(httpx.HTTPTransport):
-    """Reads every answer to its end, so that one that drips, or is no JSON, is asked for again.
-
-    httpx's own limit is for each piece of an answer: one byte a minute would never end.
-    """
-
-    def __init__(self, timeout: float, connections: int) -> None:
-        super().__init__(limits=httpx.Limits(max_connections=connections))
-        self.timeout = timeout
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises httpx.ReadTimeout or RemoteProtocolError, after which openai's client retries."""
-        deadline, content = time.monotonic() + self.timeout, bytearray()
-        response = super().handle_request(request)
-        try:
-            for piece in response.stream:
-                content += piece
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout("the answer takes too long", request=request)
-                if len(content) > LARGEST:
-                    raise httpx.RemoteProtocolError(f"more than {LARGEST} bytes", request=request)
-        finally:
-            response.close()
-        whole = httpx.Response(
-            response.status_code, headers=response.headers, content=bytes(content)
-        )
-        if whole.status_code == 200 and not is_json_object(whole.content):
-            start = whole.text[:100].strip()
-            raise httpx.RemoteProtocolError(f"no JSON object: {start!r}", request=request)
-        return whole
-
-
-def is_json_object(content: bytes) -> bool:
-    try:
-        return isinstance(json.loads(content), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
 def picture_tokens(width: int, height: int) -> int:
     """Tokens of a picture, by GPT-4o's rule."""
     scale = min(1.0, LONGEST_SIDE / max(width, height))
@@ -284,5 +264,13 @@ def picture_tokens(width: int, height: int) -> int:
 
 
 def key_of_environment() -> str | None:
-    """$LADDER_JUDGE_KEY, or $OPENAI_API_KEY; None where neither is set."""
-    return os.environ.get("LADDER_JUDGE_KEY") or os.environ.get("OPENAI_API_KEY")
+    """$LADDER_JUDGE_KEY, or $OPENAI_API_KEY; None where neither is set.
+
+    Raises ValueError, without the key, for one that can't be sent.
+    """
+    for name in ("LADDER_JUDGE_KEY", "OPENAI_API_KEY"):
+        if key := os.environ.get(name, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise ValueError(f"${name} must be printable ASCII without line breaks")
+            return key
+    return None

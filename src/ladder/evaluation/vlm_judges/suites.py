@@ -122,7 +122,12 @@ def geneval2(images: Path, source: Path) -> Layout:
         file = images / f"{index:05}.png"
         picture = JudgePicture(file)
         asked = tuple(
-            JudgeQuestion((picture,), question, geneval2_scorer.fits, probabilities=True)
+            JudgeQuestion(
+                (picture,),
+                question,
+                partial(geneval2_scorer.fits, question=question),
+                probabilities=True,
+            )
             for question, _ in row["vqa_list"]
         )
         about = {name: row[name] for name in ("prompt", "atom_count", "vqa_list", "skills")}

@@ -21,6 +21,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from matplotlib.figure import Figure
 
+from ladder.config.files import replacing, write_text
 from ladder.config.layers import ConfigError
 from ladder.experiments.report import figures, tables
 from ladder.experiments.results import LEGACY, RESULTS, Run, read_runs
@@ -60,17 +61,18 @@ def report(known: Reported, folder: Path = Path("experiments/report")) -> Path:
     table = tables.scores(known.layers, known.runs)
     if table.empty:
         raise ValueError("a report needs at least one run with scores, got none")
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "table.csv", index=False, float_format="%.5f", lineterminator="\n")
-    (folder / "verdicts.json").write_text(json.dumps(verdicts_of(table), indent=1) + "\n")
+    numbers = table.to_csv(index=False, float_format="%.5f", lineterminator="\n")
+    write_text(folder / "table.csv", numbers)
+    write_text(folder / "verdicts.json", json.dumps(verdicts_of(table), indent=1) + "\n")
     sections = dict(sections_of(known, table))
     pictures = {}
     for name, (title, figure) in figures_of(known, table).items():
         path = folder / "figures" / f"{name}.png"
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        with replacing(path) as part:
+            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": None})
         pictures[title] = base64.b64encode(path.read_bytes()).decode()
     text = "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in sections.items())
-    (folder / "table.md").write_text(f"{text}\n")
+    write_text(folder / "table.md", f"{text}\n")
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True)
     ).get_template("report.html.j2")
@@ -86,7 +88,7 @@ def report(known: Reported, folder: Path = Path("experiments/report")) -> Path:
         pictures=pictures,
         number=number,
     )
-    (folder / "report.html").write_text(html + "\n")
+    write_text(folder / "report.html", html + "\n")
     return folder / "report.html"
 
 

@@ -11,7 +11,6 @@ H heads of keys and values, E width of a head.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import DynamicCache
 
+from ladder.config.files import replacing
 from ladder.models.mllm.cached_forward import CachedPass
 from ladder.models.mllm.prompts import Prompts
 
@@ -59,12 +59,11 @@ class PromptCache:
         return self.folder / f"{name.hexdigest()}.safetensors"
 
     def keep(self, path: Path, cache: DynamicCache) -> None:
-        """Write what `cache` holds of a single prompt, as a whole or not at all."""
+        """Write what `cache` holds of a single prompt."""
         read = [layer for layer in cache.layers if layer.is_initialized]
         layers = [torch.cat([layer.keys, layer.values]) for layer in read]
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        save_file({KEYS_AND_VALUES: torch.stack(layers).cpu()}, unfinished)
-        unfinished.replace(path)
+        with replacing(path, shared=True) as part:
+            save_file({KEYS_AND_VALUES: torch.stack(layers).cpu()}, part)
 
 
 def recall(paths: list[Path], cache: DynamicCache, device: torch.device) -> Int[Tensor, "B T"]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from pathlib import Path
@@ -93,13 +93,17 @@ class Prompts:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Prompts:
         """The same prompts on another device."""
+        return self._each(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Prompts:
+        """The same prompts in memory that a GPU reads by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Prompts:
+        """The same prompts with each tensor changed."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name, value in values.items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        changed = {n: change(value) for n, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **changed)
 
 
 class Prompter:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,17 +23,18 @@ from jaxtyping import Float
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 from torch.optim import Optimizer
 
-from ladder.training.strategies.fsdp import placed, whole
+from ladder.training.strategies.fsdp import whole
+from ladder.training.strategies.one_reads import OneReads, placed
 
 BUCKET = 50_000_000
 """Values that are averaged, or gathered, at once, if so many are trained."""
 
 
-class ZeroStrategy(DDPStrategy):
+class ZeroStrategy(OneReads, DDPStrategy):
     """Lightning's strategy for whole weights, with DeepSpeed in the place of DDP.
 
     Lightning's own for DeepSpeed makes DeepSpeed's step and DeepSpeed's checkpoints, and only on
@@ -71,7 +73,6 @@ class ZeroStrategy(DDPStrategy):
             ),
             dist_init_required=False,
         )
-        self._mesh = init_device_mesh(self.root_device.type, (self.world_size,))
         for group in optimizer.param_groups:
             group["params"] = [self._part(value.detach()) for value in group["params"]]
 
@@ -147,6 +148,11 @@ class ZeroStrategy(DDPStrategy):
             self.model = self.lightning_module
         super().teardown()
 
+    @cached_property
+    def mesh(self) -> DeviceMesh:
+        """All processes, over which parts are spread."""
+        return init_device_mesh(self.root_device.type, (self.world_size,))
+
     @property
     def _started(self) -> bool:
         """Whether DeepSpeed has the model."""
@@ -154,7 +160,7 @@ class ZeroStrategy(DDPStrategy):
 
     def _part(self, value: Float[Tensor, " F"]) -> DTensor:
         """What this process keeps of a flat tensor, as such."""
-        return DTensor.from_local(value, self._mesh, [Shard(0)])
+        return DTensor.from_local(value, self.mesh, [Shard(0)])
 
 
 def settings(trained: int, autocast: bool) -> dict[str, Any]:
@@ -196,7 +202,9 @@ def joined(
     weights: Sequence[Float[Tensor, "*_"]],
     like: Float[Tensor, " F"],
 ) -> Float[Tensor, " F"]:
-    """The flat tensor of the shape of `like` of which `cut` gives `values`."""
+    """The flat tensor of the shape of `like` of which `cut` gives `values`; of outlines, one."""
+    if values[0].is_meta:
+        return torch.empty(like.shape, dtype=like.dtype, device="meta")
     flat = torch.zeros(like.shape, dtype=like.dtype)
     for value, weight in zip(values, weights, strict=True):
         flat.narrow(0, weight.storage_offset(), weight.numel()).copy_(value.flatten())

@@ -10,7 +10,6 @@ All processes must compute the same layers equally often, or they wait for each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Shaped
@@ -18,14 +17,15 @@ from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
 from torch import Tensor
 from torch.distributed import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from ladder.models.ladder import Ladder
 from ladder.models.mllm.families import language_model
+from ladder.training.strategies.one_reads import OneReads
 
 
-class ShardedStrategy(ModelParallelStrategy):
+class ShardedStrategy(OneReads, ModelParallelStrategy):
     """Lightning's strategy for FSDP2 over so many `processes`, with whole checkpoints.
 
     Lightning's own would look for the frozen MLLM in a checkpoint, and name moments by parameters.
@@ -56,32 +56,6 @@ class ShardedStrategy(ModelParallelStrategy):
         }
         return state | {"state": moments}
 
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict:
-        """The file's content. Lightning doesn't hand `weights_only` on to strategies that restore
-        after their setup, so nothing is ever unpickled."""
-        return ParallelStrategy.load_checkpoint(self, checkpoint_path, weights_only=True)
-
-    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Take over the own parts of what was trained."""
-        own = self.lightning_module.state_dict()
-        state = checkpoint["state_dict"]
-        parts = {name: placed(value, own[name]) for name, value in state.items()}
-        self.lightning_module.load_state_dict(parts)
-
-    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take over the own parts of the moments."""
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
-            weights = [value for group in optimizer.param_groups for value in group["params"]]
-            parts = {
-                number: {
-                    # Beside the moments there is the count of steps, a number.
-                    name: placed(value, weights[number]) if value.ndim else value
-                    for name, value in entry.items()
-                }
-                for number, entry in state["state"].items()
-            }
-            optimizer.load_state_dict(state | {"state": parts})
-
 
 def shard(ladder: Ladder, mesh: DeviceMesh) -> None:
     """Spread the weights of `ladder` over the processes of `mesh`, in place and for good.
@@ -108,12 +82,3 @@ def whole(value: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
     All processes must call it.
     """
     return value.full_tensor().cpu() if isinstance(value, DTensor) else value
-
-
-def placed(value: Shaped[Tensor, "*S"], like: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
-    """A whole tensor, placed over the processes as `like` is."""
-    if not isinstance(like, DTensor):
-        return value
-    mesh = like.device_mesh
-    value = value.to(mesh.device_type)
-    return distribute_tensor(value, mesh, like.placements, src_data_rank=None)
