@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -25,7 +26,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image, ImageOps
 from safetensors import safe_open
@@ -45,6 +48,8 @@ QUESTION = "What is to be seen in this photograph?"
 POLL = 0.05
 """Seconds between two looks at whether a checkpoint was written."""
 GB = 1e9
+Found = TypeVar("Found")
+COPIED = ("experiments/arms", "experiments/profiles")
 
 
 @dataclass(frozen=True)
@@ -73,25 +78,22 @@ def settings(threads: int) -> list[str]:
 
 
 def real_size(name: str, place: Path, repository: Path, threads: int) -> dict:
-    """Run it in the empty folder `place` with models of a size of SIZES; what was found, for JSON.
+    """Run it with models of a size of SIZES in the folder `place`, which keeps these for another
+    run; returns what was found, for JSON.
 
     Raises RuntimeError for a verb that fails, with the last of what it said.
     """
-    begun = time.monotonic()
-    size = SIZES[name]
-    for part in ("params.yaml", "experiments/arms", "experiments/profiles"):
-        copy = shutil.copytree if (repository / part).is_dir() else shutil.copy
-        (place / part).parent.mkdir(parents=True, exist_ok=True)
-        copy(repository / part, place / part)
-    own = settings(threads)
-    mllm = write_mllm(size, place / "models/mllm", repository / "models/mllm")
-    generator = write_generator(size, place / "models/sana")
-    write_pictures(place / "data/raw", photographs(size.side))
+    begun, size = time.monotonic(), SIZES[name]
+    for part in ("data", "runs", "published", "imported", "exported", "models/ladder", *COPIED):
+        shutil.rmtree(place / part, ignore_errors=True)
+    for part in COPIED:
+        shutil.copytree(repository / part, place / part)
+    shutil.copy(repository / "params.yaml", place)
+    # In a process of its own, so that this one stays small beside those that are measured.
+    apart_from(write_inputs, name, place, repository / "models/mllm")
     print(f"models and pictures: {time.monotonic() - begun:.0f} s", flush=True)
-    os.chdir(place)
-    config = load("paper", arguments=own)
-    planned = needs(config, photograph=(size.side, size.side), steps=STEPS, tokens=TOKENS)
-    run = Runner(place, planned)
+    own = settings(threads)
+    run = Runner(place, apart_from(planned, place, own))
     full = ["--profile", "paper", *own]
     ladder = ["--model", "models/ladder", "--dtype", "bfloat16"]
     run("curate", ["curate", *full])
@@ -110,7 +112,8 @@ def real_size(name: str, place: Path, repository: Path, threads: int) -> dict:
     for picture in ("drawn.png", "edited.png"):
         assert Image.open(place / picture).size == (size.side, size.side), picture
     shutil.rmtree(place / "models/ladder")
-    write_published(place / "published", mllm, generator, size.queries)
+    models = (place / "models/mllm", place / "models/sana")
+    apart_from(write_published, place / "published", *models, size.queries)
     run("import", ["import-published", "published", "imported"])
     run("export", ["export-published", "imported/ladder", "exported"])
     require_equal(place / "published/checkpoint", place / "exported")
@@ -121,6 +124,31 @@ def real_size(name: str, place: Path, repository: Path, threads: int) -> dict:
         "seconds": round(time.monotonic() - begun),
         "steps": run.found,
     }
+
+
+def apart_from(run: Callable[..., Found], *words: object) -> Found:
+    """What `run` returns, called in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(run, words)
+
+
+def planned(place: Path, own: Sequence[str]) -> dict[str, Need]:
+    """What each verb will need."""
+    os.chdir(place)
+    return needs(load("paper", arguments=own), steps=STEPS, tokens=TOKENS)
+
+
+def write_inputs(name: str, place: Path, words: Path) -> None:
+    """Models, unless an earlier run has left them, and raw pictures.
+
+    `words` is the folder of the tokenizer.
+    """
+    size = SIZES[name]
+    if not (place / "models/sana/model_index.json").is_file():
+        shutil.rmtree(place / "models", ignore_errors=True)
+        write_mllm(size, place / "models/mllm", words)
+        write_generator(size, place / "models/sana")
+    write_pictures(place / "data/raw", photographs(size.side))
 
 
 class Runner:
@@ -205,16 +233,17 @@ def photographs(side: int) -> list[Image.Image]:
 
 def write_pictures(raw: Path, pictures: Sequence[Image.Image]) -> None:
     """Sets of the three stages: half of the pictures with captions, half with an edit of each."""
-    half = len(pictures) // 2
+    waiting = iter(pictures)
+    each = len(pictures) // 4
     for name in ("t2i", "finetune_t2i"):
         (raw / name).mkdir(parents=True)
-        for number, picture in enumerate(pictures[:half]):
+        for number, picture in enumerate(islice(waiting, each)):
             picture.save(raw / name / f"{number}.jpg", quality=95)
             (raw / name / f"{number}.txt").write_text(f"photograph number {number} of a journey")
     for name in ("ti2i", "finetune_ti2i"):
         (raw / name).mkdir(parents=True)
         rows = []
-        for number, picture in enumerate(pictures[half:]):
+        for number, picture in enumerate(islice(waiting, each)):
             files = [f"{number}-before.jpg", f"{number}-after.jpg"]
             picture.save(raw / name / files[0], quality=95)
             ImageOps.grayscale(picture).convert("RGB").save(raw / name / files[1], quality=95)
@@ -267,7 +296,7 @@ def main() -> None:
     """Run it and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=[*SIZES], default="paper")
-    parser.add_argument("--place", type=Path, required=True, help="an empty folder to work in")
+    parser.add_argument("--place", type=Path, required=True, help="a folder of its own to work in")
     parser.add_argument("--out", type=Path, help="the table, as JSON")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args()
