@@ -10,17 +10,16 @@ Letters: B batch, T tokens of a prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderDC, SanaTransformer2DModel
 from torch import Tensor, nn
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
 from ladder.config.load import Config, Stage
 from ladder.data.training.datamodule import Batch
-from ladder.models.generator.autoencoder import decoded
+from ladder.models.generator.autoencoder import compression, decoded
 from ladder.models.generator.rung_attention import ConditionsOnce
 from ladder.models.ladder import Ladder
 from ladder.models.layer_selection import layer_indices
@@ -35,6 +34,8 @@ from ladder.training.strategies.deepspeed import BUCKET
 
 FRAME = 39
 """Tokens around the text in the ladder's prompt; reckoned, without Qwen's tokenizer."""
+CAPTION = 20
+"""Tokens of what is typed at a verb, about."""
 AROUND = 2
 """Tokens around a picture in a prompt."""
 VISUAL = 256
@@ -53,17 +54,24 @@ FLOAT = 4
 class Need:
     """Bytes at the worst moment, by what they are for."""
 
-    parts: dict[str, int]
+    parts: dict[str, float]
     flop: float = 0.0
 
     @property
     def bytes(self) -> int:
-        return sum(self.parts.values())
+        return round(sum(self.parts.values()))
 
     @property
     def largest(self) -> str:
         """What most of them are for."""
         return max(self.parts, key=self.parts.__getitem__)
+
+
+@dataclass(frozen=True)
+class StageNeed(Need):
+    """And the bytes of a stage's checkpoint."""
+
+    checkpoint: int = 0
 
 
 class Unread(Understanding):
@@ -115,6 +123,16 @@ class FakeModels:
         ids = torch.zeros(batch, tokens, dtype=torch.long)
         return Prompts(ids, torch.ones_like(ids), ids.expand(3, -1, -1), None, None, (0,) * batch)
 
+    def answer(self, tokens: int) -> Tensor:
+        """What the MLLM does to answer about a picture: it reads and goes on word by word."""
+        language = self.ladder.understanding.mllm.model.language_model
+        read = FRAME + CAPTION + AROUND + self.visual_tokens
+        cache = DynamicCache(config=language.config)
+        for length in (read, *(1,) * (tokens - 1)):
+            ids = torch.zeros(1, length, dtype=torch.long)
+            states = language(input_ids=ids, past_key_values=cache, attention_mask=None)
+        return self.ladder.understanding.mllm.lm_head(states.last_hidden_state[:, -1])
+
     def latents(self, batch: int) -> Tensor:
         settings = self.ladder.generator.config
         return torch.randn(batch, settings.in_channels, *(settings.sample_size,) * 2)
@@ -148,81 +166,132 @@ def worst(phases: dict[str, dict[str, float]]) -> Need:
     return Need(max(phases.values(), key=lambda parts: sum(parts.values())))
 
 
-def stage_need(
-    config: Config, name: str, caption: int, processes: int = 1, device: str = "cuda"
-) -> Need:
-    """Of one process of a stage, whose batch is all edits if it has any.
+def stage_needs(
+    config: Config, caption: int, processes: int = 1, device: str = "cuda"
+) -> dict[str, StageNeed]:
+    """Of one of the processes of each stage that has steps.
 
-    A stage's process reads its models; takes steps (forward and backward pass, with the gradients
-    of the step before until the backward begins; the optimizer); and draws grids. On GPUs AdamW
-    takes all weights at once. Where weights or moments are spread over `processes`, each has its
-    part; what a process gathers to write a checkpoint is on the CPU.
+    Raises ValueError for models that are neither folders nor known.
     """
-    stage: Stage = getattr(config.stages, name)
-    strategy = config.cluster.strategy
-    spread = processes if strategy in ("fsdp", "deepspeed") else 1
-    pictures = any("ti2i" in one for one in stage.mixture)
     with fake():
         models = FakeModels(config)
-        ladder = models.ladder
         if config.cluster.checkpointing != "none":
-            ladder.enable_gradient_checkpointing(queries=config.cluster.checkpointing == "all")
-        ladder.train()
-        module = LadderModule(ladder, stage, config.flow, name, 0)
-        values = ladder.trainable_parameters()
-        trained = sum(value.nbytes for value in values)
-        micro = stage.batch // stage.accumulate
-        batch = Batch(models.latents(micro), models.prompts(micro, caption, pictures), [""] * micro)
-        with Live() as live:
-            with torch.autocast("cpu", torch.bfloat16, enabled=stage.precision == "bf16-mixed"):
-                loss = module.training_step(batch, 0)
-            forward = live.most
-            loss.backward()
-            both = live.most
-        del loss
-        ladder.zero_grad(set_to_none=True)
-        frozen, own = weights(ladder.understanding), weights(ladder) - weights(ladder.understanding)
-        scale = rise(lambda: ladder.understanding.mllm.get_input_embeddings().weight.float())
-        grid = drawing_rise(models, GRID * len(stage.mixture), caption, pictures, config)
-        decoder = weights(models.autoencoder)
-    layers = frozen * (1 - 1 / spread) if strategy == "fsdp" else 0
-    parts = 1 / spread
+            models.ladder.enable_gradient_checkpointing(config.cluster.checkpointing == "all")
+        taken: dict[tuple, Took] = {}
+        found = {}
+        for name, stage in vars(config.stages).items():
+            if not stage.steps:
+                continue
+            # What decides what is computed; stages that differ in nothing else are counted once.
+            like = (stage.batch // stage.accumulate, stage.noise_samples, edited(stage),
+                    stage.precision, len(stage.mixture))  # fmt: skip
+            if like not in taken:
+                taken[like] = take_step(models, config, stage, caption)
+            found[name] = stage_need(config, stage, taken[like], processes, device)
+    return found
+
+
+@dataclass(frozen=True)
+class Took:
+    """Bytes by which memory rises in a step of a stage, above its models."""
+
+    frozen: int
+    """Not a rise: the MLLM's weights."""
+    own: int
+    """Nor this: all other weights."""
+    numbers: int
+    """That are trained."""
+    trained: int
+    """Bytes of these."""
+    forward: int
+    both: int
+    """With the backward pass and its gradients."""
+    scale: int
+    """While the deviation of the embeddings is found."""
+    grid: int
+    autoencoder: int
+
+
+def edited(stage: Stage) -> bool:
+    """Whether there are samples with a picture to be changed."""
+    return any("ti2i" in name for name in stage.mixture)
+
+
+def take_step(models: FakeModels, config: Config, stage: Stage, caption: int) -> Took:
+    """Take a training step of a batch, all of edits if there are any, and draw a grid."""
+    ladder, pictures = models.ladder.train(), int(edited(stage))
+    module = LadderModule(ladder, stage, config.flow, "t2i", 0)
+    values = ladder.trainable_parameters()
+    micro = stage.batch // stage.accumulate
+    batch = Batch(models.latents(micro), models.prompts(micro, caption, pictures), [""] * micro)
+    with Live() as live:
+        with torch.autocast("cpu", torch.bfloat16, enabled=stage.precision == "bf16-mixed"):
+            loss = module.training_step(batch, 0)
+        forward = live.most
+        loss.backward()
+        both = live.most
+    del loss
+    ladder.zero_grad(set_to_none=True)
+    shown = min(GRID * len(stage.mixture), config.sampling.batch)
+    return Took(
+        frozen=weights(ladder.understanding),
+        own=weights(ladder) - weights(ladder.understanding),
+        numbers=sum(value.numel() for value in values),
+        trained=sum(value.nbytes for value in values),
+        forward=forward,
+        both=both,
+        scale=scale_rise(ladder),
+        grid=drawing_rise(models, shown, caption, pictures),
+        autoencoder=weights(models.autoencoder),
+    )
+
+
+def stage_need(config: Config, stage: Stage, took: Took, processes: int, device: str) -> StageNeed:
+    """The worst moment of a stage's process.
+
+    It reads its models; takes steps (forward and backward pass, with the gradients of the step
+    before until the backward begins; then the optimizer); and draws grids, if pictures are held
+    out. On GPUs AdamW takes all weights at once. Where weights or moments are spread over
+    `processes`, each has its part. What is gathered to write a checkpoint lies on the CPU.
+    """
+    strategy = config.cluster.strategy
+    spread = 1 / processes if strategy in ("fsdp", "deepspeed") else 1.0
+    sharded = spread if strategy == "fsdp" else 1.0
     there: dict[str, float] = {
-        "libraries": LIBRARIES["train"],
-        "MLLM": frozen - layers,
-        "generator and connectors": own * (parts if strategy == "fsdp" else 1),
-        "moving average": FLOAT * count(values) * parts,
+        "libraries": CUDA if device == "cuda" else LIBRARIES["train"],
+        "MLLM": took.frozen * sharded,
+        "generator and connectors": took.own * sharded,
+        "moving average": FLOAT * took.numbers * spread,
     }
-    moments = {"moments": 2 * FLOAT * count(values) * parts}
-    gradients = {"gradients": trained * parts}
-    ahead = max(forward, both - trained)
+    kept = {
+        "moments": 2 * FLOAT * took.numbers * spread,
+        "gradients": took.trained * spread,
+    }
     if strategy == "ddp" and processes > 1:
-        moments["buckets of gradients"] = trained
+        kept["buckets of gradients"] = took.trained
     elif strategy == "deepspeed":
-        moments["weights that are stepped"] = FLOAT * count(values) * parts
-        moments["buckets of gradients"] = 2 * FLOAT * min(BUCKET, count(values))
-    stepping = {"optimizer's step": 2 * trained * parts} if device == "cuda" else {}
-    if device == "cuda":
-        there["libraries"] = CUDA
-    return worst(
-        {
-            "load": there | {"scale of embeddings": scale},
-            "pass": there | moments | gradients | {"activations": ahead},
-            "step": there | moments | gradients | stepping,
-            "grid": there | moments | gradients
-            | {"weights' copy": trained, "autoencoder": decoder, "drawing": grid},
-        }
-    )  # fmt: skip
+        kept["weights that are stepped"] = FLOAT * took.numbers * spread
+        kept["buckets of gradients"] = 2 * FLOAT * min(BUCKET, took.numbers)
+    phases = {
+        "load": there | {"scale of the embeddings": took.scale},
+        "pass": there | kept | {"activations": max(took.forward, took.both - took.trained)},
+    }
+    if device == "cuda" and not config.cluster.fused:
+        phases["step"] = there | kept | {"optimizer's step": took.trained * spread}
+    if config.curation.evaluation_share:
+        copied = {"weights' copy": took.trained * sharded, "autoencoder": took.autoencoder}
+        phases["grid"] = there | kept | copied | {"drawing": took.grid}
+    # Weights, their average and two moments, all of them float32.
+    return StageNeed(worst(phases).parts, checkpoint=took.own + 3 * FLOAT * took.numbers)
 
 
-def count(values: Iterable[Tensor]) -> int:
-    """How many numbers."""
-    return sum(value.numel() for value in values)
+def scale_rise(ladder: Ladder) -> int:
+    """Bytes that a fresh ladder takes to find the deviation of the MLLM's embeddings."""
+    embedding = ladder.understanding.mllm.get_input_embeddings().weight
+    return rise(lambda: embedding.float()) if embedding.dtype != torch.float32 else 0
 
 
-def drawing_rise(
-    models: FakeModels, batch: int, caption: int, pictures: int, config: Config
-) -> int:
+def drawing_rise(models: FakeModels, batch: int, caption: int, pictures: int) -> int:
     """Bytes that drawing so many pictures adds to what is loaded."""
     ladder, rows = models.ladder, batch * (3 if pictures else 2)
     width = ladder.queries.dtype
@@ -244,25 +313,29 @@ def drawing_rise(
     return found
 
 
-def verb_needs(config: Config, dtype: torch.dtype) -> dict[str, Need]:
-    """Of `encode`, and of what draws and answers in `dtype`, all by one process on a CPU."""
+def verb_needs(config: Config, dtype: torch.dtype, tokens: int) -> dict[str, Need]:
+    """Of what one process does on a CPU with a picture of the generator's size: `encode`, and in
+    `dtype` `generate`, `edit` and `ask`, whose answer has so many tokens."""
     with fake():
         models = FakeModels(config, dtype)
-        ladder, decoder = models.ladder, weights(models.autoencoder)
+        ladder, autoencoder = models.ladder.eval(), models.autoencoder
+        frozen, decoder = weights(ladder.understanding), weights(autoencoder)
         everything = {
-            "libraries": LIBRARIES["draw"],
-            "MLLM": weights(ladder.understanding),
-            "generator and connectors": weights(ladder) - weights(ladder.understanding),
-            "autoencoder": decoder,
-        }
-        scale = rise(lambda: ladder.understanding.mllm.get_input_embeddings().weight.float())
-        drawn = {
-            name: worst(
-                {
-                    "load": everything | {"scale of embeddings": scale},
-                    "draw": everything | {"drawing": drawing_rise(models, 1, 20, edit, config)},
-                }
-            )
-            for name, edit in (("generate", 0), ("edit", 1))
-        }
-    return drawn
+            "libraries": LIBRARIES["draw"], "MLLM": frozen,
+            "generator and connectors": weights(ladder) - frozen, "autoencoder": decoder,
+        }  # fmt: skip
+        load = everything | {"scale of the embeddings": scale_rise(ladder)}
+        drawn = [{"drawing": drawing_rise(models, 1, CAPTION, pictures)} for pictures in (0, 1)]
+        side = ladder.generator.config.sample_size * compression(autoencoder)
+        pictures = torch.empty(config.encoding.batch, 3, side, side, dtype=dtype)
+        with torch.no_grad():
+            encoding = rise(lambda: autoencoder.encode(pictures))
+            answer = rise(lambda: models.answer(tokens))
+    return {
+        "encode": Need(
+            {"libraries": LIBRARIES["curate"], "autoencoder": decoder, "pass": encoding}
+        ),
+        "generate": worst({"load": load, "draw": everything | drawn[0]}),
+        "edit": worst({"load": load, "draw": everything | drawn[1]}),
+        "ask": worst({"load": load, "answer": everything | {"answer": answer}}),
+    }

@@ -13,7 +13,6 @@ with their gradients and moments would take more than 24 GB (`ladder plan` says 
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -28,15 +27,25 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from PIL import Image, ImageOps
 from safetensors import safe_open
+from torch import Tensor
 
 from ladder.config.load import load
-from ladder.profiling.memory import Need, needs
+from ladder.profiling.memory import (
+    CAPTION,
+    LIBRARIES,
+    Need,
+    published_needs,
+    resume_need,
+    stage_needs,
+    verb_needs,
+)
 from ladder.profiling.random_folders import write_generator, write_mllm, write_published
-from ladder.profiling.random_models import SIZES
+from ladder.profiling.random_models import SIZES, SizeName
 
 STEPS = 2
 """Of the solver."""
@@ -49,6 +58,8 @@ POLL = 0.05
 """Seconds between two looks at whether a checkpoint was written."""
 GB = 1e9
 Found = TypeVar("Found")
+LEFT = ("data", "runs", "published", "imported", "exported", "models/ladder")
+"""What an earlier run leaves."""
 COPIED = ("experiments/arms", "experiments/profiles")
 
 
@@ -72,28 +83,23 @@ def settings(threads: int) -> list[str]:
         f"model.lora_rank={LORA_RANK}",
     ]  # fmt: skip
     for stage, steps in (("t2i", 2), ("ti2i", 1), ("finetune", 1)):
-        own += [f"stages.{stage}.{key}={value}" for key, value in
-                {"steps": steps, "batch": 1, "warmup": 0, "checkpoint_every": 1}.items()]  # fmt: skip
+        chosen = {"steps": steps, "batch": 1, "warmup": 0, "checkpoint_every": 1}
+        own += [f"stages.{stage}.{key}={value}" for key, value in chosen.items()]
     return own
 
 
-def real_size(name: str, place: Path, repository: Path, threads: int) -> dict:
+def real_size(
+    name: SizeName, place: Path, repository: Path, threads: int, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Run it with models of a size of SIZES in the folder `place`, which keeps these for another
     run; returns what was found, for JSON.
 
-    Raises RuntimeError for a verb that fails, with the last of what it said.
+    `say` gets a line for each verb. Raises ChildProcessError for a verb that fails.
     """
     begun, size = time.monotonic(), SIZES[name]
-    for part in ("data", "runs", "published", "imported", "exported", "models/ladder", *COPIED):
-        shutil.rmtree(place / part, ignore_errors=True)
-    for part in COPIED:
-        shutil.copytree(repository / part, place / part)
-    shutil.copy(repository / "params.yaml", place)
-    # In a process of its own, so that this one stays small beside those that are measured.
-    apart_from(write_inputs, name, place, repository / "models/mllm")
-    print(f"models and pictures: {time.monotonic() - begun:.0f} s", flush=True)
+    prepare(name, place, repository)
     own = settings(threads)
-    run = Runner(place, apart_from(planned, place, own))
+    run = Runner(place, say, apart_from(planned, place, own))
     full = ["--profile", "paper", *own]
     ladder = ["--model", "models/ladder", "--dtype", "bfloat16"]
     run("curate", ["curate", *full])
@@ -135,10 +141,29 @@ def apart_from(run: Callable[..., Found], *words: object) -> Found:
 def planned(place: Path, own: Sequence[str]) -> dict[str, Need]:
     """What each verb will need."""
     os.chdir(place)
-    return needs(load("paper", arguments=own), steps=STEPS, tokens=TOKENS)
+    config = load("paper", arguments=own)
+    stages = stage_needs(config, CAPTION, device="cpu")
+    found = {"curate": Need({"libraries": LIBRARIES["curate"]})}
+    found |= verb_needs(config, torch.bfloat16, TOKENS)
+    found |= {f"train {name}": need for name, need in stages.items()}
+    return found | {"resume t2i": resume_need(stages["t2i"])} | published_needs(config)
 
 
-def write_inputs(name: str, place: Path, words: Path) -> None:
+def prepare(name: SizeName, place: Path, repository: Path) -> None:
+    """Make `place` a repository with models of a size and raw pictures, and nothing else.
+
+    Models are made by a process of its own, so that this one stays small beside those that are
+    measured.
+    """
+    for part in (*LEFT, *COPIED):
+        shutil.rmtree(place / part, ignore_errors=True)
+    for part in COPIED:
+        shutil.copytree(repository / part, place / part)
+    shutil.copy(repository / "params.yaml", place)
+    apart_from(write_inputs, name, place, repository / "models/mllm")
+
+
+def write_inputs(name: SizeName, place: Path, words: Path) -> None:
     """Models, unless an earlier run has left them, and raw pictures.
 
     `words` is the folder of the tokenizer.
@@ -154,26 +179,28 @@ def write_inputs(name: str, place: Path, words: Path) -> None:
 class Runner:
     """Runs verbs in `place`, and keeps what each took beside what was planned for it."""
 
-    def __init__(self, place: Path, planned: dict[str, Need]) -> None:
-        self.place, self.planned = place, planned
-        self.found: dict[str, dict] = {}
+    def __init__(
+        self, place: Path, say: Callable[[str], None], planned: dict[str, Need] | None = None
+    ) -> None:
+        self.place, self.say, self.planned = place, say, planned or {}
+        self.found: dict[str, dict[str, Any]] = {}
 
     def __call__(
         self, name: str, words: Sequence[str], killing: Callable[[], bool] | None = None
     ) -> None:
-        """Raises RuntimeError if the process fails, or isn't killed where it should be."""
+        """Raises ChildProcessError if the process fails, or isn't killed where it should be."""
         log = self.place / f"{name.replace(' ', '-')}.log"
         ended, killed = process(words, self.place, log, killing)
         if killed != (killing is not None) or (ended.code and not killed):
-            raise RuntimeError(f"ladder {' '.join(words)} failed:\n{log.read_text()[-3000:]}")
-        need = self.planned[name]
-        self.found[name] = {
-            "planned_bytes": need.bytes,
-            "measured_bytes": ended.bytes,
-            "seconds": round(ended.seconds, 1),
-            "flop": need.flop,
-        }
-        print(line(name, self.found[name]), flush=True)
+            raise ChildProcessError(
+                f"`ladder {words[0]}` must end with code 0, got {ended.code}; {log} says why: "
+                f"{log.read_text()[-500:]}"
+            )
+        row: dict[str, Any] = {"measured_bytes": ended.bytes, "seconds": round(ended.seconds, 1)}
+        if need := self.planned.get(name):
+            row |= {"planned_bytes": need.bytes, "largest": need.largest}
+        self.found[name] = row
+        self.say(line(name, row))
 
 
 def process(
@@ -253,17 +280,17 @@ def write_pictures(raw: Path, pictures: Sequence[Image.Image]) -> None:
 
 
 def require_equal(before: Path, after: Path) -> None:
-    """Raises RuntimeError unless two checkpoints hold the same weights, bit for bit."""
+    """Raises ValueError unless two checkpoints hold the same weights, bit for bit."""
     places = [
         {name: path for path in folder.glob("*.safetensors") for name in names(path)}
         for folder in (before, after)
     ]
     if places[0].keys() != places[1].keys():
-        raise RuntimeError(f"keys must be equal, got others in {before} and {after}")
+        raise ValueError(f"keys must be equal, got others in {before} and {after}")
     for name in places[0]:
         first, second = (tensor(found[name], name) for found in places)
         if first.dtype != second.dtype or not first.equal(second):
-            raise RuntimeError(f"weights must be equal, {name} differs in {before} and {after}")
+            raise ValueError(f"weights must be equal, {name} differs in {before} and {after}")
 
 
 def names(path: Path) -> list[str]:
@@ -271,7 +298,7 @@ def names(path: Path) -> list[str]:
         return [*file.keys()]
 
 
-def tensor(path: Path, name: str):
+def tensor(path: Path, name: str) -> Tensor:
     with safe_open(path, framework="pt") as file:
         return file.get_tensor(name)
 
@@ -282,29 +309,16 @@ def machine(threads: int) -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, {memory:.1f} GB, {threads} threads"
 
 
-def line(name: str, row: dict) -> str:
+HEADER = f"{'verb':15}{'planned':>12}{'measured':>12}{'':9}{'time':>10}   most of it"
+
+
+def line(name: str, row: dict[str, Any]) -> str:
     """A row of the table."""
-    planned, measured = row["planned_bytes"], row["measured_bytes"]
-    speed = f"{row['flop'] / 1e12:8.2f} TFLOP" if row["flop"] else " " * 14
+    measured, seconds = row["measured_bytes"] / GB, row["seconds"]
+    if "planned_bytes" not in row:
+        return f"{name:15}{'':12}{measured:9.2f} GB{'':9}{seconds:8.1f} s"
+    planned = row["planned_bytes"] / GB
     return (
-        f"{name:15} planned {planned / GB:6.2f} GB   measured {measured / GB:6.2f} GB "
-        f"({measured / planned - 1:+6.1%}) {speed} {row['seconds']:8.1f} s"
+        f"{name:15}{planned:9.2f} GB{measured:9.2f} GB ({planned / measured - 1:+6.1%})"
+        f"{seconds:8.1f} s   {row['largest']}"
     )
-
-
-def main() -> None:
-    """Run it and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=[*SIZES], default="paper")
-    parser.add_argument("--place", type=Path, required=True, help="a folder of its own to work in")
-    parser.add_argument("--out", type=Path, help="the table, as JSON")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    given = parser.parse_args()
-    found = real_size(given.size, given.place.absolute(), Path.cwd(), given.threads)
-    print(f"{found['machine']}: {found['seconds']} s")
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
