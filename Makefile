@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz \
-  chaos real-size gpu docs
+  chaos check real-size gpu docs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ real-size: setup  ## every verb at the published size on random weights (24 GB o
 
 gpu: setup  ## training and drawing on GPUs against the published way, in minutes
 	$(BIN)/ladder gpu --place $(PLACE)/gpu --out gpu.json
+
+check: setup  ## are data, models, results and DVC's cache as they were recorded?
+	$(BIN)/ladder check
 
 docs: setup docs/requirements.lock  ## the site: tutorials, guides, reference, explanation, in site/
 	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock

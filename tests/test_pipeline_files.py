@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import networkx as nx
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from ladder.config.load import Config
@@ -170,3 +172,19 @@ def test_what_is_in_git_is_not_in_the_cache():
 def path_in_run(path: str) -> str:
     """A path of dvc.yaml as it is for the shipped run."""
     return path.replace("${arm}", "ladder").replace("${seed}", "0")
+
+
+def test_the_list_of_stages_says_what_each_needs_and_fits_a_terminal():
+    """`dvc stage list` shows the descriptions; `dvc dag` draws hundreds of columns."""
+    graph = Repo(str(ROOT)).index.graph
+    edges = [(one.name, of.name) for one, of in graph.edges]
+    needs = nx.DiGraph(edge for edge in edges if {*edge} <= {*STAGES})
+    told = nx.DiGraph()
+    told.add_nodes_from(STAGES)
+    for name, stage in STAGES.items():
+        start, colon, _ = stage["desc"].partition(": ")
+        if colon:
+            told.add_edges_from((name, one) for one in start.removeprefix("from ").split(", "))
+    assert {*told.edges} == {*nx.transitive_reduction(needs).edges}
+    width = max(map(len, STAGES)) + 2
+    assert all(width + len(stage["desc"]) <= 100 for stage in STAGES.values())

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tests.tiny import SIDE, tiny_mllm, tiny_picture, tiny_sana
 
-from ladder.cli import inference, main, prompts
+from ladder.cli import drawing, main, prompts
 from ladder.config.load import load
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.ladder import Ladder
@@ -90,7 +91,7 @@ def test_many_prompts_are_drawn_in_parts_as_if_at_once(run, monkeypatch):
     said = [f"a {shape}" for shape in ("star", "heart", "cross", "circle", "square")]
     words = ("generate", *said, "--grid", "2", "--steps", "1")
     run(*words, "-o", "once.png")
-    monkeypatch.setattr(inference, "BATCH", 4)
+    monkeypatch.setattr(drawing, "BATCH", 4)
     run(*words, "-o", "parts.png")
     assert Image.open("once.png").size == (2 * SIDE, 5 * SIDE)
     assert np.abs(pixels("once.png") - pixels("parts.png")).max() <= 1
@@ -160,6 +161,110 @@ def test_json_says_all_that_the_picture_depends_on(run):
     }
     assert Image.open("drawn.webp").format == "WEBP"
     assert list(Path().iterdir()) == [Path("drawn.webp")]
+
+
+# ---- what a picture says of itself ----
+
+
+def test_a_picture_is_drawn_again_to_the_byte(run):
+    words = ("a star", "ein grüner Kreis \N{STAR OF DAVID}", "--seed", "5", "--grid", "2")
+    run("generate", *words, "--steps", "2", "--guidance", "2", "-o", "a.png")
+    run("generate", "--from", "a.png", "-o", "b.png")
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    told = json.loads(run("info", "a.png", "--json"))
+    assert told["prompts"] == [*words[:2]]
+    assert (told["seed"], told["grid"], told["num_inference_steps"]) == (5, 2, 2)
+    assert told["guidance_scale"] == 2.0
+    assert "again                ladder generate --from a.png\n" in run("info", "a.png")
+
+
+def test_an_option_changes_one_setting_of_a_picture(run):
+    run("generate", "a star", "--steps", "2", "--seed", "5", "-o", "a.png")
+    run("generate", "--from", "a.png", "--seed", "0", "-o", "b.png")
+    run("generate", "a star", "--steps", "2", "-o", "c.png")
+    assert Path("b.png").read_bytes() == Path("c.png").read_bytes()
+    assert Path("a.png").read_bytes() != Path("b.png").read_bytes()
+
+
+def test_an_edit_is_drawn_again_from_the_same_pictures(run, refused):
+    for seed, name in enumerate(("a.png", "b.png")):
+        tiny_picture(seed).save(name)
+    run("edit", "a.png", "b.png", "turn it", "--steps", "2", "-o", "c.png")
+    run("edit", "--from", "c.png", "-o", "d.png")
+    assert Path("c.png").read_bytes() == Path("d.png").read_bytes()
+    tiny_picture(2).save("b.png")
+    assert "b.png must be the picture of hash" in refused("edit", "--from", "c.png")
+    Path("b.png").unlink()
+    assert "b.png: No such file" in refused("edit", "--from", "c.png")
+
+
+def chunk(**changes) -> dict:
+    """Settings of a picture with some changed; None is one that is left out."""
+    whole = {
+        "verb": "generate", "prompts": ["a star"], "seed": 0, "grid": 1, "num_inference_steps": 1,
+        "guidance_scale": 3.0, "device": "cpu", "dtype": "float32", "sources": [],
+        "source_hashes": [], "ladder": "0", "version": "0.2.0",
+    }  # fmt: skip
+    return {name: value for name, value in (whole | changes).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (None, "must hold the settings that it was drawn with"),
+        ("{", "its settings must be JSON"),
+        ("[" * 100_000, "its settings must be JSON"),
+        ("[]", "its settings must be a mapping"),
+        (json.dumps(chunk(seed=None)), "seed is missing"),
+        (json.dumps(chunk(seed=-1)), "seed must be"),
+        (json.dumps(chunk(seed="1")), "seed must be"),
+        (json.dumps(chunk(grid=10**9)), "grid must be"),
+        (json.dumps(chunk(prompts=[])), "prompts must"),
+        (json.dumps(chunk(prompts="a star")), "prompts must"),
+        (json.dumps(chunk(guidance_scale=float("nan"))), "guidance_scale must be"),
+        (json.dumps(chunk(num_inference_steps=0)), "num_inference_steps must be"),
+        (json.dumps(chunk(device="meta")), "device must be"),
+        (json.dumps(chunk(more=1)), "unknown key more"),
+        (json.dumps(chunk(sources=["a.png"])), "every source must have a hash"),
+        (json.dumps(chunk(verb="edit")), "by the other verb: ladder edit --from a.png"),
+        (json.dumps(chunk(verb="train")), "verb must be"),
+        (json.dumps(chunk()), "was drawn by the ladder of hash 0, got"),
+    ],
+)
+def test_settings_in_a_picture_that_cannot_be_used(text, complaint, refused):
+    info = PngInfo()
+    if text is not None:
+        info.add_text("ladder", text)
+    tiny_picture(0).save("a.png", pnginfo=info)
+    assert complaint in refused("generate", "--from", "a.png")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["generate", "--from", "a.jpg"], "a.jpg: must be a PNG that `ladder` drew"),
+        (["generate", "--from", "missing.png"], "missing.png: No such file"),
+        (["generate", "a star", "--from", "a.png"], "--from brings all texts and pictures"),
+        (["edit", "turn it"], "an edit needs a picture and what to do"),
+        (["edit"], "an edit needs a picture and what to do"),
+        (["info", "missing.png"], "missing.png: No such file"),
+        (["ask", "what", "is", "it?"], "what: No such file"),
+    ],
+)
+def test_pictures_that_say_nothing(words, complaint, refused):
+    info = PngInfo()
+    info.add_text("ladder", json.dumps(chunk()))
+    tiny_picture(0).save("a.png", pnginfo=info)
+    tiny_picture(0).save("a.jpg")
+    assert complaint in refused(*words)
+
+
+def test_the_picture_is_shown(run, monkeypatch):
+    shown = []
+    monkeypatch.setattr("typer.launch", lambda path: shown.append(path) or 0)
+    run("generate", "a star", "--steps", "1", "-o", "a.png")
+    run("generate", "a star", "--steps", "1", "-o", "b.png", "--open")
+    assert shown == ["b.png"]
 
 
 def test_questions_are_answered_in_their_order(run, pipeline, monkeypatch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ladder.data.images import decode_stored
-from ladder.data.shards import Sample, read_shards, write_shards
+from ladder.data.shards import Packed, Sample, header, read_shards, write_shard, write_shards
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 
@@ -49,6 +51,31 @@ def test_same_samples_give_same_bytes(tmp_path, samples):
         write_shards(samples, tmp_path / name, 2)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@given(
+    st.one_of(st.text("ab%/.", max_size=101), st.text(st.characters(codec="utf-8"), max_size=110)),
+    st.one_of(st.integers(0, 2**20), st.sampled_from([0, 8**11 - 1, 8**11])),
+)
+def test_headers_are_those_of_tarfile(name: str, size: int):
+    member = tarfile.TarInfo(name)
+    member.size = size
+    assert header(name, size) == member.tobuf(tarfile.PAX_FORMAT)
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 9000, 10_240])
+def test_a_shard_is_the_tar_that_tarfile_would_write(tmp_path, size):
+    write_shard([Packed("k", ("x",), ("png", b"x" * size))], tmp_path / "ours.tar")
+    with (
+        tarfile.open(tmp_path / "ours.tar") as ours,
+        tarfile.open(tmp_path / "theirs.tar", "w", format=tarfile.PAX_FORMAT) as theirs,
+    ):
+        for member in ours:
+            data = ours.extractfile(member).read()
+            plain = tarfile.TarInfo(member.name)
+            plain.size = len(data)
+            theirs.addfile(plain, io.BytesIO(data))
+    assert (tmp_path / "ours.tar").read_bytes() == (tmp_path / "theirs.tar").read_bytes()
 
 
 def test_webdataset_reads_our_shards(tmp_path, samples):

@@ -21,17 +21,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tests.test_end_to_end import configured
 
 from ladder.experiments import runner
+from ladder.experiments.execute import Translator, shown
 from ladder.experiments.grid import grid_of, runs_of, sweep, values_of
 from ladder.experiments.keys import Keys, key_of
-from ladder.experiments.notebook import (
-    ANY,
-    EXECUTED,
-    RESULT,
-    Translator,
-    defaults_of,
-    require_type,
-    shown,
-)
+from ladder.experiments.notebook import ANY, EXECUTED, RESULT, defaults_of, require_type
 from ladder.experiments.runner import keyed
 
 ROOT = Path(__file__).parents[2]

@@ -7,6 +7,7 @@ tests/data/test_sources.py and its neighbours, settings in tests/test_config.py.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,5 +49,25 @@ def refused(
         assert said.err.startswith(f"ladder {words[0]}: ")
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
         return said.err
+
+    return call
+
+
+@pytest.fixture
+def folder(ladder_folder: Path, tmp_path: Path) -> Path:
+    """A ladder that may be broken, beside its MLLM."""
+    shutil.copytree(ladder_folder, tmp_path / "ladder")
+    shutil.copytree(ladder_folder.parent / "mllm", tmp_path / "mllm")
+    return tmp_path / "ladder"
+
+
+@pytest.fixture
+def unusable(folder: Path, refused: Callable[..., str]) -> Callable[[], str]:
+    """What `ladder generate` says of the folder when it refuses it."""
+
+    def call() -> str:
+        said = refused("generate", "a star", "--model", "ladder", "-o", "out.png")
+        assert "generate: ladder: " in said
+        return said
 
     return call

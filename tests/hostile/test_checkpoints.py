@@ -96,26 +96,6 @@ CONFIGS: dict[str, tuple[str, Change]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def folder(ladder_folder: Path, tmp_path: Path) -> Path:
-    """A ladder that may be broken, beside its MLLM."""
-    shutil.copytree(ladder_folder, tmp_path / "ladder")
-    shutil.copytree(ladder_folder.parent / "mllm", tmp_path / "mllm")
-    return tmp_path / "ladder"
-
-
-@pytest.fixture
-def unusable(folder: Path, refused: Callable[..., str]) -> Callable[[], str]:
-    """What `ladder generate` says of the folder when it refuses it."""
-
-    def call() -> str:
-        said = refused("generate", "a star", "--model", "ladder", "-o", "out.png")
-        assert "generate: ladder: " in said
-        return said
-
-    return call
-
-
 @pytest.mark.parametrize(
     "change", [missing, left_over, wrong_shape, not_a_number, infinite, whole_numbers]
 )

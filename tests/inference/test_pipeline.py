@@ -15,7 +15,8 @@ from tests.tiny import LATENT_SHAPE, SIDE, tiny_mllm, tiny_picture, tiny_sana
 
 from ladder.config.load import load
 from ladder.inference.guidance import texts_of
-from ladder.inference.pipeline import LadderPipeline, make_scheduler
+from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.sampler import make_scheduler
 from ladder.models.ladder import Ladder
 
 PROMPTS = ["a red circle", "make it blue", "put both together", "two pink hearts", "mirror it"]

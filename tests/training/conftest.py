@@ -35,10 +35,9 @@ def foundations(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Foundat
 
 
 @pytest.fixture(scope="session")
-def encoded(tmp_path_factory: pytest.TempPathFactory, root: Path, foundations: Foundations) -> Path:
+def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every set with 20 training samples and 2 held-out ones."""
     curated = tmp_path_factory.mktemp("curated")
-    out = tmp_path_factory.mktemp("encoded") / "encoded"
     sizes = {"train": 20, "evaluation": 2}
     for name, edits in SETS.items():
         for split, count in sizes.items():
@@ -54,6 +53,15 @@ def encoded(tmp_path_factory: pytest.TempPathFactory, root: Path, foundations: F
             write_shards(samples, curated / name / split, 10)
     manifest = {"sets": {name: sizes | {"hash": name} for name in SETS}}
     (curated / "manifest.json").write_text(json.dumps(manifest))
+    return curated
+
+
+@pytest.fixture(scope="session")
+def encoded(
+    tmp_path_factory: pytest.TempPathFactory, root: Path, foundations: Foundations, curated: Path
+) -> Path:
+    """These sets with their latents."""
+    out = tmp_path_factory.mktemp("encoded") / "encoded"
     encode(dataclasses.replace(load(root=root), foundations=foundations), curated, out)
     return out
 

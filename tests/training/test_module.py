@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from ladder.config.load import Stage
-from ladder.data.training.datamodule import LadderData
+from ladder.data.training.datamodule import Batch, LadderData
 from ladder.models import rectified_flow
 from ladder.models.ladder import Ladder
 from ladder.training.module import LadderModule, rate, step_seed
@@ -191,3 +192,54 @@ def test_the_state_is_without_the_mllm_and_is_taken_back(short, module):
         assert torch.equal(value, module.ladder.get_parameter(name))
     with pytest.raises(ValueError, match="missing"):
         module.load_state_dict({})
+
+
+def test_a_compiled_generator_trains_as_the_plain_one_and_is_drawn_with_uncompiled(
+    short, module, batch, monkeypatch
+):
+    loss = module.training_step(batch, 0)
+    loss.backward()
+    expected = {name: value.grad for name, value in module.ladder.named_trainables()}
+    module.ladder.zero_grad(set_to_none=True)
+    compiled = []
+    # The compiler's last part, which makes machine code, takes minutes.
+    plain = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda f: compiled.append(f) or plain(f, backend="aot_eager")
+    )
+    ladder = module.ladder
+    again = LadderModule(ladder, short.stages.ti2i, short.flow, "ti2i", seed=0, compiled=True)
+    assert compiled == [ladder.velocity]
+    other = again.training_step(batch, 0)
+    other.backward()
+    torch.testing.assert_close(other, loss)
+    for name, value in ladder.named_trainables():
+        torch.testing.assert_close(value.grad, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_fused_adamw_makes_the_steps_of_the_plain_one(short):
+    found = {}
+    for fused in (False, True):
+        ladder = Ladder.from_foundations(short.model, short.foundations, seed=0)
+        module = LadderModule(ladder, short.stages.t2i, short.flow, "t2i", seed=0, fused=fused)
+        optimizer = module.configure_optimizers()["optimizer"]
+        assert all(bool(group["fused"]) == fused for group in optimizer.param_groups)
+        generator = torch.Generator().manual_seed(0)
+        for value in ladder.trainable_parameters():
+            value.grad = torch.randn(value.shape, generator=generator)
+        optimizer.step()
+        found[fused] = ladder.trainable_state()
+    for name, value in found[True].items():
+        torch.testing.assert_close(value, found[False][name], msg=name)
+
+
+def test_a_batch_is_pinned_with_all_its_tensors(batch, monkeypatch):
+    """The loader finds the method by its name; such memory needs a GPU, so it is only counted."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    again = pin_memory(batch)
+    assert isinstance(again, Batch)
+    assert again.keys == batch.keys
+    held = [value for value in vars(batch.prompts).values() if isinstance(value, torch.Tensor)]
+    assert len(held) == 5
+    assert {id(value) for value in pinned} == {id(value) for value in (batch.latents, *held)}

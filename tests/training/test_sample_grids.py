@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,3 +56,20 @@ def test_equal_weights_draw_equal_grids_and_others_do_not(grids):
     for value in grids.pipeline.ladder.trainable_parameters():
         value.data.mul_(1.5)
     assert (np.asarray(grids.draw()) != first).any()
+
+
+def test_no_more_pictures_are_drawn_at_once_than_sampling_does(grids, monkeypatch):
+    """Else a grid of many sets runs out of memory where sampling doesn't."""
+    sizes = []
+    pipeline = grids.pipeline
+
+    class Counted:
+        def __call__(self, texts, **options):
+            sizes.append(len(texts))
+            return pipeline(texts, **options)
+
+    monkeypatch.setattr(grids, "pipeline", Counted())
+    monkeypatch.setattr(grids, "sampling", dataclasses.replace(grids.sampling, batch=3))
+    picture = np.asarray(grids.draw())
+    assert sizes == [3, 1]
+    assert picture.shape == (3 * 32, 4 * 32, 3)

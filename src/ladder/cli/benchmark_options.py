@@ -16,6 +16,8 @@ Benchmark = Literal[
     "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "imgedit-multiturn", "gedit", "wise",
     "wise-verified", "geneval2", "rise",
 ]  # fmt: skip
+Toy = Literal["geneval", "dpg", "tiif", "imgedit", "geneval2", "wise"]
+"""Those that the toy world has a counterpart of."""
 
 Output = Annotated[
     Path | None,

@@ -1,4 +1,4 @@
-"""The verbs about published benchmarks and data sets: `fetch`, `draw`, `score` and `table`.
+"""The verbs about benchmarks and data sets: `fetch`, `draw`, `score`, `table` and `toy`.
 
 Those that put questions to a judge are in `judges`.
 """
@@ -24,6 +24,7 @@ from ladder.cli.benchmark_options import (
     Questions,
     Source,
     Steps,
+    Toy,
 )
 from ladder.cli.options import BENCHMARKS, Device, Dtype, Json, Model, Seed
 
@@ -145,6 +146,39 @@ def draw(
     ladder = content_hash(folder / "ladder")
     done = drawing.draw_benchmark(pipeline, ladder, wanted, out, settings, part, batch)
     print(f"{out}: " + ", ".join(f"{n} pictures {what}" for what, n in done.items()))
+
+
+@app.command(rich_help_panel=BENCHMARKS)
+def toy(
+    benchmark: Toy,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For score.json and what was seen.")],
+    model: Model = None,
+    prompts: Annotated[
+        int,
+        typer.Option(min=2, help="Of each kind; dpg and tiif have numbers of their own."),
+    ] = 8,
+    images: Annotated[int, typer.Option(min=1, help="Of each prompt; one of edits and tiif.")] = 4,
+    seed: Seed = 0,
+    steps: Steps = 20,
+    guidance: Guidance = 3.0,
+    image_guidance: ImageGuidance = 1.5,
+    batch: Batch = 8,
+) -> None:
+    """Ask a ladder the toy world's counterpart of a benchmark, judged by the exact oracle."""
+    from ladder.config.load import Evaluation, Sampling
+    from ladder.evaluation.draw_benchmark import to_best_device
+    from ladder.evaluation.run_toy import lines_of, run_toy
+    from ladder.evaluation.scorers.score_file import RESAMPLES
+    from ladder.inference.open import open_ladder
+    from ladder.inference.shipped import shipped_ladder
+
+    folder = model or shipped_ladder()
+    evaluation = Evaluation(seed, prompts, images, prompts, prompts, RESAMPLES)
+    # The pipeline has its own solver and shift, whatever stands here.
+    sampling = Sampling("dpm", steps, 1.0, guidance, image_guidance, batch)
+    pipeline = to_best_device(open_ladder(folder))
+    metrics = run_toy(benchmark, pipeline, folder.resolve().name, evaluation, sampling, out)
+    print("\n".join(lines_of(metrics)))
 
 
 def benchmark_files(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -120,7 +121,8 @@ def code() -> None:
 def execute(notebook: Notebook, parameters: Parameters = None) -> None:
     """Run a notebook once, into experiments/report/notebooks."""
     from ladder.experiments import grid
-    from ladder.experiments.notebook import require_parameters, run
+    from ladder.experiments.execute import run
+    from ladder.experiments.notebook import require_parameters
 
     notebook = notebook.absolute()
     enter_repository()
@@ -233,29 +235,35 @@ def plan(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def bench(
-    what: Literal["curation", "decisions", "encode", "step", "sample"],
+    what: Literal["curation", "decisions", "encode", "judge", "step", "sample"],
     sizes: Annotated[
         list[int] | None,
-        typer.Argument(metavar="N", min=1, help="curation, decisions, encode: samples."),
+        typer.Argument(
+            metavar="N", min=1, help="curation, decisions, encode: samples; judge: pictures."
+        ),
     ] = None,
     size: Annotated[
         Literal["tiny", "mid", "paper"], typer.Option(help="step, sample: size of the models.")
     ] = "mid",
     pairs: Annotated[int, typer.Option(min=1, help="step, sample: runs of both ways.")] = 7,
     steps: Annotated[int, typer.Option(min=1, help="sample: steps of the solver.")] = 20,
+    side: Annotated[
+        int, typer.Option(min=32, max=4096, help="curation: pixels along a picture.")
+    ] = 512,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="step, sample: where.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
     if what in ("step", "sample") and sizes:
-        raise ValueError(f"N is of curation, decisions and encode only, got {sizes[0]}")
-    if what in ("curation", "decisions", "encode"):
-        from ladder.profiling import curation, encoding
+        raise ValueError(f"N is of curation, decisions, encode and judge only, got {sizes[0]}")
+    if what in ("curation", "decisions", "encode", "judge"):
+        from ladder.profiling import curation, encoding, judging
 
         measures = {
-            "curation": curation.curation,
+            "curation": partial(curation.curation, side=side),
             "decisions": curation.decisions,
             "encode": encoding.encoding,
+            "judge": judging.judging,
         }
         measured = measures[what](sizes or [])
         lines = [

@@ -5,28 +5,26 @@ They need only the folder of a ladder, so they work anywhere.
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ladder.cli.options import USE, Device, Dtype, Json, Model, Seed, finite
-from ladder.cli.pictures import FORMATS, check_output, write
+from ladder.cli.drawing import BATCH, PLAIN, How, Job, draw_and_save, how_drawn, opened
+from ladder.cli.drawn import again, read_drawn, require_sources
+from ladder.cli.options import USE, Device, Dtype, Json, Model, finite
+from ladder.cli.pictures import FORMATS, check_output
 from ladder.cli.prompts import quoted, require_quotes, texts
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ladder.inference.pipeline import LadderPipeline
 
 app = typer.Typer()
 
-BATCH = 32
-"""Pictures drawn at once."""
 MOST_SOURCES = 16
 """Pictures that one instruction is about."""
 ANSWER = 256
@@ -39,7 +37,43 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Evaluations of the gener
 Guidance = Annotated[
     float | None, typer.Option(callback=finite, help="How strongly the text is followed.")
 ]
-Grid = Annotated[int, typer.Option(metavar="N", min=1, max=BATCH, help="Pictures a prompt.")]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="PICTURE",
+        help="Draw a PNG of this verb again, to the byte; options change single settings.",
+    ),
+]
+Show = Annotated[bool, typer.Option("--open", help="Show the picture.")]
+Grid = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, max=BATCH, show_default=str(PLAIN.grid), help="Pictures a prompt."
+    ),
+]
+Noise = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, max=2**63 - 1, show_default=str(PLAIN.seed), help="Seed of the noise."
+    ),
+]
+Where = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"] | None,
+    typer.Option(
+        "--device",
+        show_default=PLAIN.device,
+        help="Where models compute; auto: on a GPU where there is one.",
+    ),
+]
+Precision = Annotated[
+    Literal["float32", "bfloat16"] | None,
+    typer.Option(
+        "--dtype",
+        show_default=PLAIN.dtype,
+        help="In what models compute; bfloat16 takes half the memory.",
+    ),
+]
 
 
 @app.command(rich_help_panel=USE)
@@ -52,51 +86,81 @@ def generate(
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="A prompt in each line.")
     ] = None,
     output: Output = Path("out.png"),
-    seed: Seed = 0,
+    seed: Noise = None,
     steps: Steps = None,
     guidance: Guidance = None,
-    grid: Grid = 1,
+    grid: Grid = None,
     model: Model = None,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
+    device: Where = None,
+    dtype: Precision = None,
+    before: From = None,
+    show: Show = False,
     as_json: Json = False,
 ) -> None:
     """Draw what the prompts say, a row for each."""
     check_output(output)
-    require_quotes("ladder generate", prompts or [])
-    wanted = texts(prompts or [], file)
-    pictures, how = draw(opened(model, device, dtype), wanted, [], grid, seed, steps, guidance)
-    save(pictures, how, output, as_json)
+    how = How(seed, grid, steps, guidance, device, dtype)
+    if before is not None:
+        found = again(before, "generate", [*(prompts or []), *([str(file)] if file else [])])
+        job = Job("generate", [*found.prompts], [], how.over(how_drawn(found)), found)
+    else:
+        require_quotes("ladder generate", prompts or [])
+        job = Job("generate", texts(prompts or [], file), [], how.over(PLAIN))
+    draw_and_save(job, model, output, show, as_json)
 
 
 @app.command(rich_help_panel=USE)
 def edit(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE..", help="PNG, JPEG or WebP.")
+    ] = None,
     instruction: Annotated[
-        str, typer.Argument(help="In quotes; - makes each line of stdin an instruction.")
-    ],
+        str | None, typer.Argument(help="In quotes; - makes each line of stdin an instruction.")
+    ] = None,
     output: Output = Path("out.png"),
-    seed: Seed = 0,
+    seed: Noise = None,
     steps: Steps = None,
     guidance: Guidance = None,
-    grid: Grid = 1,
+    grid: Grid = None,
     model: Model = None,
-    device: Device = "auto",
-    dtype: Dtype = "float32",
+    device: Where = None,
+    dtype: Precision = None,
+    before: From = None,
+    show: Show = False,
     as_json: Json = False,
 ) -> None:
     """Change a picture, or combine several, as the instruction says."""
-    from ladder.data.images import read_picture
 
     check_output(output)
-    require_quoted_instruction(images, instruction)
-    if len(images) > MOST_SOURCES:
-        raise ValueError(f"an edit is of at most {MOST_SOURCES} pictures, got {len(images)}")
-    sources = [read_picture(path) for path in images]
-    pictures, how = draw(
-        opened(model, device, dtype), texts([instruction]), sources, grid, seed, steps, guidance
-    )
-    save(pictures, how, output, as_json)
+    how = How(seed, grid, steps, guidance, device, dtype)
+    if before is not None:
+        words = [*map(str, images or []), *([instruction] if instruction else [])]
+        found = again(before, "edit", words)
+        sources, how = require_sources(found), how.over(how_drawn(found))
+        job = Job("edit", [*found.prompts], sources, how, found)
+    else:
+        if not images or instruction is None:
+            raise ValueError('an edit needs a picture and what to do: ladder edit FILE "turn it"')
+        require_quoted_instruction(images, instruction)
+        if len(images) > MOST_SOURCES:
+            raise ValueError(f"an edit is of at most {MOST_SOURCES} pictures, got {len(images)}")
+        job = Job("edit", texts([instruction]), images, how.over(PLAIN))
+    draw_and_save(job, model, output, show, as_json)
+
+
+@app.command(rich_help_panel=USE)
+def info(
+    picture: Annotated[Path, typer.Argument(help="A PNG that `generate` or `edit` drew.")],
+    as_json: Json = False,
+) -> None:
+    """Show how a picture was drawn, and the command that draws it again."""
+    found = read_drawn(picture)
+    if as_json:
+        print(found.as_json())
+        return
+    for name, value in asdict(found).items():
+        print(f"{name:20} {json.dumps(value)}")
+    print(f"{'again':20} ladder {found.verb} --from {shlex.quote(str(picture))}")
 
 
 @app.command(rich_help_panel=USE)
@@ -116,7 +180,7 @@ def ask(
     """Answer a question about a picture, by the MLLM's own weights: no adapter acts."""
     from ladder.data.images import read_picture
 
-    if len(question) > 1:
+    if len(question) > 1 and image.exists():
         command = f"ladder ask {shlex.quote(str(image))} {quoted(' '.join(question))}"
         raise ValueError(f"a question is one text, in quotes: {command}")
     picture = read_picture(image)
@@ -161,16 +225,6 @@ def playground(
 # ---- what the verbs have in common ----
 
 
-def opened(model: Path | None, device: Device, dtype: Dtype) -> LadderPipeline:
-    """The ladder in a folder, or the shipped one, which is looked for before imports take time."""
-    from ladder.inference.shipped import shipped_ladder
-
-    folder = model or shipped_ladder()
-    from ladder.inference.open import open_ladder
-
-    return open_ladder(folder, device, dtype)
-
-
 def require_quoted_instruction(images: Sequence[Path], instruction: str) -> None:
     """Refuse an instruction without its quotes: words that were taken for pictures.
 
@@ -191,51 +245,3 @@ def require_short(pipeline: LadderPipeline, questions: Sequence[str], answer: in
     for question in questions:
         if (tokens := len(understanding.prompter.tokens(question))) > longest:
             raise ValueError(f"a question must have at most {longest} tokens, got {tokens}")
-
-
-def draw(
-    pipeline: LadderPipeline,
-    prompts: list[str],
-    sources: list[Image.Image],
-    grid: int,
-    seed: int,
-    steps: int | None,
-    guidance: float | None,
-) -> tuple[list[Image.Image], dict[str, Any]]:
-    """`grid` pictures of each prompt, in the order of the prompts, and how they were made.
-
-    The sources are those of each prompt.
-    """
-    import torch
-
-    named = {"num_inference_steps": steps, "guidance_scale": guidance}
-    defaults = inspect.signature(type(pipeline).__call__).parameters
-    settings = {
-        name: defaults[name].default if value is None else value for name, value in named.items()
-    }
-    generator = torch.Generator().manual_seed(seed)
-    pictures = []
-    some = max(1, BATCH // grid)
-    for first in range(0, len(prompts), some):
-        part = prompts[first : first + some]
-        pictures += pipeline(
-            part,
-            image=[sources or None] * len(part),
-            num_images_per_prompt=grid,
-            generator=generator,
-            **settings,
-        ).images
-    where = {
-        "device": pipeline.device.type,
-        "dtype": str(pipeline.ladder.dtype).removeprefix("torch."),
-    }
-    return pictures, {"prompts": prompts, "seed": seed, "grid": grid, **settings, **where}
-
-
-def save(pictures: list[Image.Image], how: dict[str, Any], output: Path, as_json: bool) -> None:
-    """Write the pictures as one, those of a prompt in a row, and print where."""
-    from diffusers.utils import make_image_grid
-
-    grid = how["grid"]
-    write(make_image_grid(pictures, rows=len(pictures) // grid, cols=grid), output)
-    print(json.dumps({"output": str(output), **how}) if as_json else output)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ladder.config.files import replacing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,12 +38,15 @@ def check_output(path: Path) -> None:
         raise PermissionError(errno.EACCES, "read-only, and so not replaced", str(path))
 
 
-def write(picture: Image.Image, path: Path) -> None:
-    """Write a picture whole or not at all; where `path` is a link, to what it points at."""
-    target = path.resolve()
-    part = target.with_name(f".{target.name}.part")
-    try:
-        picture.save(part, FORMATS[path.suffix.lower()])
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+def write(picture: Image.Image, path: Path, said: Mapping[str, str]) -> None:
+    """Write a picture whole or not at all; where `path` is a link, to what it points at.
+
+    A PNG also gets what is `said` of it, as text chunks.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    kind, info = FORMATS[path.suffix.lower()], PngInfo()
+    for key, text in said.items():
+        info.add_text(key, text)
+    with replacing(path.resolve(), shared=True) as part:
+        picture.save(part, kind, **({"pnginfo": info} if kind == "PNG" else {}))

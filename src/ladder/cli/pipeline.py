@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ladder.cli.options import PIPELINE, Arm, Device, Dtype, Profile, Settings, configuration
+from ladder.cli.options import (
+    PIPELINE,
+    Arm,
+    Device,
+    Dtype,
+    Profile,
+    Settings,
+    configuration,
+    enter_repository,
+)
 
 app = typer.Typer()
 
 RAW, CURATED, ENCODED = Path("data/raw"), Path("data/curated"), Path("data/encoded")
 """Where the data stand, from the root of the repository."""
+RESULTS = Path("experiments/results")
 EncodeDevice = Annotated[
     Literal["cpu", "cuda", "mps"] | None, typer.Option(help="Short for encoding.device=..")
 ]
@@ -28,13 +39,25 @@ WRITERS = {RAW: "world", CURATED: "curate", ENCODED: "encode"}
 """The verb that writes each, to be named where it is missing."""
 
 
+def at_work(out: Path) -> AbstractContextManager[object]:
+    """One process at a time writes `out`; the first of those that torchrun started locks for all.
+
+    Raises BusyError, which names the process that is at work.
+    """
+    from ladder.config.lock import locked
+
+    first = os.environ.get("RANK", "0") == "0"
+    return locked(out.with_name(f".{out.name}.lock")) if first else nullcontext()
+
+
 @app.command(rich_help_panel=PIPELINE)
 def world(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
     """Draw the toy world's raw shards into data/raw."""
     config = configuration(profile, arm, settings)
     from ladder.world import shards
 
-    shards.write(config.world, RAW)
+    with at_work(RAW):
+        shards.write(config.world, RAW)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -60,7 +83,8 @@ def curate(
     config = configuration(profile, arm, [word for word in words if word not in folders])
     from ladder.data.curation import curate
 
-    curate.curate(raw, curated, config.curation)
+    with at_work(curated):
+        curate.curate(raw, curated, config.curation)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -82,7 +106,8 @@ def pretrain(
         from ladder.pretraining import generator as model
     else:
         from ladder.pretraining import generator_tuning as model
-    model.main(config)
+    with at_work(Path("models") / part):
+        model.main(config)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -91,7 +116,8 @@ def examine(settings: Settings = None, profile: Profile = None, arm: Arm = None)
     config = configuration(profile, arm, settings)
     from ladder.evaluation.toy import foundations
 
-    foundations.examine(config)
+    with at_work(RESULTS / "foundations"):
+        foundations.examine(config)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -108,16 +134,20 @@ def encode(
     config = configuration(profile, arm, [*(settings or []), *named])
     from ladder.data.training import encode
 
-    encode.encode(config, CURATED, ENCODED)
+    with at_work(ENCODED):
+        encode.encode(config, CURATED, ENCODED)
 
 
 @app.command(rich_help_panel=PIPELINE)
-def check(settings: Settings = None, profile: Profile = None, arm: Arm = None) -> None:
-    """Compare the encoded data with the hashes that were taken when they were written."""
-    configuration(profile, arm, settings)
-    from ladder.data.training import encoded
+def check() -> None:
+    """Compare data, models, results and DVC's cache with their records; exit code 1 for faults."""
+    root = enter_repository()
+    from ladder.experiments.check import check
 
-    print(f"{ENCODED}: {encoded.check(ENCODED)} files are as they were written")
+    found = check(root)
+    print(found)
+    if found.faults:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -156,4 +186,5 @@ def evaluate(
     config = configuration(profile, arm, settings)
     from ladder.evaluation import run
 
-    run.evaluate(config, device=device, dtype=dtype)
+    with at_work(RESULTS / f"{config.arm}-{config.seed}"):
+        run.evaluate(config, device=device, dtype=dtype)

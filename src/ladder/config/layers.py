@@ -11,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from reprlib import repr as short
@@ -56,10 +58,8 @@ def read_yaml(text: str, source: str) -> Any:
     """
     if max(accumulate(BRACKETS.get(letter, 0) for letter in text), default=0) > MOST_BRACKETS:
         raise ConfigError(f"{source}: nested too deeply")
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Constructor
     try:
-        return yaml.load(text)
+        return deepcopy(_parsed(text))
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -69,6 +69,14 @@ def read_yaml(text: str, source: str) -> Any:
         raise ConfigError(f"{source}: nested too deeply") from error
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from error
+
+
+@lru_cache
+def _parsed(text: str) -> Any:
+    """What `text` says as YAML; the arms of a study all lie over the same params.yaml."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    return yaml.load(text)
 
 
 def read_file(path: Path) -> dict[Any, Any]:

@@ -29,8 +29,10 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
+            name = path.name.removeprefix(".").removesuffix(".lock")
+            place = path.parent if name == "lock" else path.with_name(name)
             raise BusyError(
-                f"one process at a time works in {path.parent}; at work is {file.read().strip()}"
+                f"one process at a time works in {place}; at work is {file.read().strip()}"
             ) from error
         file.truncate(0)
         now = datetime.now(UTC).isoformat(timespec="seconds")

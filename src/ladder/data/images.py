@@ -8,6 +8,7 @@ trained on it under the real caption.
 from __future__ import annotations
 
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,9 @@ def refused_as(reason: str) -> Iterator[None]:
 def decode(data: bytes, maximum_pixels: int) -> Image.Image:
     """The picture in the image file `data`: RGB (sRGB), upright, transparency laid over white.
 
+    Its `format` is that of the file if this holds just these pixels, so that it may be kept as it
+    is, and None if they were converted.
+
     Raises BadSampleError: `too_large` (more than `maximum_pixels`, read from the header before any
     pixel is decoded), `animated` (more than one frame), `undecodable` (damaged, or neither PNG,
     JPEG nor WebP).
@@ -97,23 +101,20 @@ def decode_stored(data: bytes) -> Image.Image:
     return image
 
 
-def storable(data: bytes) -> tuple[str, bytes]:
+def storable(data: bytes, kind: str | None) -> tuple[str, bytes]:
     """An image file that `decode` accepts, as it is kept in our shards: extension and bytes.
 
-    A file that already holds an upright sRGB picture is kept as it is, since a photograph takes
-    several times the space as PNG; any other is converted.
+    `kind` is the format of the picture that `decode` made of it. A file that holds an upright sRGB
+    picture is kept as it is, since a photograph takes several times the space as PNG; any other is
+    converted.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        plain = image.mode == "RGB" and upright and not image.has_transparency_data
-        if plain and image.format in EXTENSIONS and _to_srgb(image) is None:
-            return EXTENSIONS[image.format], data
-    return "png", encode_png(decode(data, image.width * image.height))
+    if kind in EXTENSIONS:
+        return EXTENSIONS[kind], data
+    return "png", encode_png(decode(data, sys.maxsize))
 
 
 def _upright_rgb(image: Image.Image, data: bytes) -> Image.Image:
+    kind = image.format if _is_plain(image) else None
     _scale_transparent_grey(image, data)
     ImageOps.exif_transpose(image, in_place=True)
     image.load()
@@ -132,7 +133,15 @@ def _upright_rgb(image: Image.Image, data: bytes) -> Image.Image:
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
     image.info.clear()  # colour profiles and comments would be written into our files
+    image.format = kind
     return image
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether an opened file holds the pixels that a person would see: upright, RGB, sRGB."""
+    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    plain = image.mode == "RGB" and upright and not image.has_transparency_data
+    return plain and _to_srgb(image) is None
 
 
 def _scale_transparent_grey(image: Image.Image, data: bytes) -> None:

@@ -81,6 +81,10 @@ METRICS = {
     "tiif_toy.short.yes_rate": Metric("tiif_toy.short.yes_rate", pooled=True),
     "tiif_toy.long": _by_group("tiif_toy.long"),
     "tiif_toy.long.yes_rate": Metric("tiif_toy.long.yes_rate", pooled=True),
+    # Of these two every prompt counts the same, or every kind, as their scorers have it.
+    "geneval2_toy": Metric("geneval2_toy.overall", "geneval2_toy.atoms.{group}", pooled=True),
+    "geneval2_toy.am": Metric("geneval2_toy.am", pooled=True),
+    "wise_toy": _by_group("wise_toy"),
     **{f"edit.{name}": Metric(f"edit.{name}", f"edit.kinds.{{group}}.{name}")
        for name in EDIT_SCORES},
     "imgedit_toy": Metric("imgedit_toy.overall", "imgedit_toy.kinds.{group}"),

@@ -14,19 +14,21 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from ladder.config.files import replacing, write_text
-from ladder.config.load import Config, require_same
+from ladder.config.load import Config, Evaluation, require_same
 from ladder.config.old_names import renamed
 from ladder.config.schema import Dtype
 from ladder.evaluation import outcomes
 from ladder.evaluation.bounds import of_another
+from ladder.evaluation.cost import Cost
 from ladder.evaluation.outcomes import Outcome, aggregate, table
-from ladder.evaluation.provenance import Cost, provenance
+from ladder.evaluation.provenance import provenance
 from ladder.evaluation.toy.dpg import DpgToy
 from ladder.evaluation.toy.edits import EditsToy
 from ladder.evaluation.toy.geneval import GenevalToy
@@ -85,6 +87,35 @@ def benchmarks(config: Config) -> list[Benchmark]:
     ]
 
 
+@dataclass
+class Judged:
+    """The outcomes of benchmarks, and those of their floors and ceilings."""
+
+    own: list[Outcome] = field(default_factory=list)
+    floor: list[Outcome] = field(default_factory=list)
+    ceiling: list[Outcome] = field(default_factory=list)
+
+    def add(
+        self, benchmark: Benchmark[Seen], pipeline: LadderPipeline, notes: Path, grids: Path
+    ) -> None:
+        """Ask a ladder a benchmark and judge what it makes of it; what was seen is saved."""
+        seen = benchmark.observe(pipeline)
+        judged = benchmark.score(seen)
+        benchmark.save(seen, judged, notes, grids)
+        self.own += judged
+        if (best := benchmark.ceiling(pipeline)) is not None:
+            self.floor += benchmark.score(of_another(seen, benchmark.groups))
+            self.ceiling += benchmark.score(best)
+
+    def metrics(self, evaluation: Evaluation) -> Metrics:
+        """Every score with its interval, and those of `floor` and `ceiling`."""
+        draws = evaluation.resamples, evaluation.seed
+        bounds = {"floor": self.floor, "ceiling": self.ceiling}
+        return aggregate(table(self.own), *draws) | {
+            name: aggregate(table(outcomes), *draws) for name, outcomes in bounds.items()
+        }
+
+
 def evaluate(
     config: Config,
     runs: Path = Path("runs"),
@@ -107,22 +138,11 @@ def evaluate(
     notes, grids = runs / study / name / "evaluation", experiments / "pictures" / study / name
     for folder in (notes, grids):
         folder.mkdir(parents=True, exist_ok=True)
-    own: list[Outcome] = []
-    floor: list[Outcome] = []
-    ceiling: list[Outcome] = []
+    all_judged = Judged()
     for benchmark in benchmarks(config):
         with cost.of(benchmark.name):
-            seen = benchmark.observe(pipeline)
-            judged = benchmark.score(seen)
-            benchmark.save(seen, judged, notes, grids)
-            own += judged
-            if (best := benchmark.ceiling(pipeline)) is not None:
-                floor += benchmark.score(of_another(seen, benchmark.groups))
-                ceiling += benchmark.score(best)
-    rows, draws = table(own), (config.evaluation.resamples, config.evaluation.seed)
-    metrics = aggregate(rows, *draws)
-    metrics["floor"] = aggregate(table(floor), *draws)
-    metrics["ceiling"] = aggregate(table(ceiling), *draws)
+            all_judged.add(benchmark, pipeline, notes, grids)
+    rows, metrics = table(all_judged.own), all_judged.metrics(config.evaluation)
     result = {
         "arm": config.arm,
         "seed": config.seed,

@@ -36,6 +36,8 @@ class Keys:
         self.defaults = defaults_of(notebook)
         self._sources = sources(notebook)
         self._code = notebook_meaning(notebook)
+        packages = [(name, version(name)) for name in PACKAGES]
+        self._versions = [platform.python_version(), *packages]
         self._models: dict[str, list[str]] = {}
         self._configurations: dict[str, tuple[Config, str]] = {}
 
@@ -59,7 +61,7 @@ class Keys:
             "notebook": self._sources,
             "data": data,
             "foundations": [self._content(one) for one in models],
-            "versions": [platform.python_version(), *((name, version(name)) for name in PACKAGES)],
+            "versions": self._versions,
         }
         return {name: _hash(value) for name, value in described.items()} | {"code": self._code}
 

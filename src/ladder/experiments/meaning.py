@@ -15,9 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from ladder.config.files import write_text
+from ladder.experiments.notebook import PARAMETERS, code_cells
 
 SOURCE = Path(__file__).resolve().parents[2]
 """The folder that holds the package."""
@@ -38,8 +37,6 @@ ENTRIES = {
     "report": "ladder.experiments.report.page",
 }
 """The module that each stage of DVC runs."""
-PARAMETERS = "parameters"
-"""The tag of the cell of a notebook that holds its parameters."""
 CARRIERS = ("ladder", "ladder.cli", "ladder.config")
 """Packages that only carry values: a stage depends on the values, as its parameters."""
 
@@ -66,17 +63,8 @@ def sources(path: Path) -> list[str]:
     return [
         "\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!")))
         for cell in code_cells(path)
-        if PARAMETERS not in cell.metadata.get("tags", ())
+        if PARAMETERS not in cell.tags
     ]
-
-
-def code_cells(path: Path) -> list[nbformat.NotebookNode]:
-    """The code cells of a notebook. Raises ValueError for a file that is no notebook."""
-    try:
-        cells = nbformat.read(path, as_version=4).cells
-    except (ValueError, AttributeError, RecursionError, nbformat.ValidationError) as error:
-        raise ValueError(f"{path} must be a notebook: {type(error).__name__}") from error
-    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def meaning(modules: Iterable[str], source: Path = SOURCE) -> str:

@@ -1,9 +1,7 @@
-"""A notebook executed with parameters, in a process of its own.
+"""A notebook as a file: its code cells, and the parameters that it takes.
 
-`python -m ladder.experiments.notebook NOTEBOOK FOLDER PARAMETERS` leaves in FOLDER the executed
-notebook and, last of all, result.json with what the notebook shows as JSON in its cell tagged
-"result". The same parameters give the same bytes: what differs from run to run (times, names of
-cells, progress bars) is taken out.
+It is read as the JSON that it is. What runs it is in `execute`, whose libraries take seconds to
+import.
 """
 
 from __future__ import annotations
@@ -11,39 +9,47 @@ from __future__ import annotations
 import ast
 import difflib
 import json
-import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
-import papermill
-from nbformat import NotebookNode
-from papermill.translators import PythonTranslator, papermill_translators
-
-from ladder.config.files import replacing, write_text
-from ladder.experiments.meaning import PARAMETERS, code_cells
 
 EXECUTED, RESULT = "executed.ipynb", "result.json"
-TAG = "result"
-JSON = "application/json"
+"""What a run of a notebook leaves."""
 FOLDER = "folder"
 """The parameter of a notebook that says where it may leave files."""
+PARAMETERS = "parameters"
+"""The tag of the cell of a notebook that holds its parameters."""
 ANY = object()
 """The default of a parameter whose type isn't known, because it is no literal."""
+FORMAT = 4
+"""The major version of the format of notebooks that is read."""
 
 
-class Translator(PythonTranslator):
-    """papermill's, which would turn tuples and NumPy's scalars into strings."""
+@dataclass(frozen=True)
+class CodeCell:
+    """A cell of code."""
 
-    @classmethod
-    def translate(cls, val: Any) -> str:
-        if isinstance(val, np.generic):
-            return super().translate(plain(val))
-        if isinstance(val, tuple):
-            return "(" + "".join(f"{cls.translate(item)}, " for item in val) + ")"
-        return super().translate(val)
+    source: str
+    tags: tuple[str, ...]
+
+
+def code_cells(path: Path) -> list[CodeCell]:
+    """The code cells of a notebook. Raises ValueError for a file that is no notebook."""
+    try:
+        notebook = json.loads(path.read_bytes())
+        if notebook["nbformat"] != FORMAT:
+            raise ValueError(f"its format is {notebook['nbformat']}")
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        return [
+            CodeCell("".join(cell["source"]), tuple(cell["metadata"].get("tags", ())))
+            for cell in cells
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} must be a notebook of format {FORMAT}, {said}") from error
 
 
 def defaults_of(notebook: Path) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def defaults_of(notebook: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for cell in code_cells(notebook):
-        if PARAMETERS not in cell.metadata.get("tags", ()):
+        if PARAMETERS not in cell.tags:
             continue
         try:
             lines = ast.parse(cell.source).body
@@ -99,58 +105,3 @@ def require_type(name: str, value: Any, default: Any) -> None:
 def plain(value: Any) -> Any:
     """NumPy's scalars as Python's."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def execute(notebook: Path, folder: Path, parameters: dict[str, Any]) -> None:
-    """Run `notebook` with `parameters` and write EXECUTED and RESULT into `folder`.
-
-    Raises papermill's error, after the notebook as far as it came was written, if a cell fails.
-    """
-    executed = run(notebook, folder / EXECUTED, parameters)
-    text = json.dumps({"parameters": parameters, "values": shown(executed)}, indent=1, default=str)
-    write_text(folder / RESULT, f"{text}\n")
-
-
-def run(notebook: Path, path: Path, parameters: dict[str, Any]) -> NotebookNode:
-    """Run `notebook` with `parameters`; what it showed is written to `path`, and returned."""
-    papermill_translators.register("python", Translator)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        str(notebook), str(path), parameters, kernel_name="python3", progress_bar=False,
-        log_output=True,
-    )  # fmt: skip
-    executed = cleaned(nbformat.read(path, as_version=4))
-    with replacing(path) as part:
-        nbformat.write(executed, part)
-    return executed
-
-
-def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without what depends on the run."""
-    notebook.metadata.pop("papermill", None)
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"
-        for name in ("papermill", "execution"):
-            cell.metadata.pop(name, None)
-        if "outputs" in cell:
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
-    return notebook
-
-
-def shown(notebook: NotebookNode) -> dict[str, Any]:
-    """The JSON that the cell tagged "result" shows; nothing, if no cell is tagged so.
-
-    Raises ValueError if that cell shows none.
-    """
-    tagged = [cell for cell in notebook.cells if TAG in cell.metadata.get("tags", ())]
-    for cell in tagged:
-        for output in cell.get("outputs", ()):
-            if JSON in output.get("data", {}):
-                return output["data"][JSON]
-    if tagged:
-        raise ValueError(f'the cell tagged "{TAG}" must show JSON, it shows none')
-    return {}
-
-
-if __name__ == "__main__":
-    execute(Path(sys.argv[1]), Path(sys.argv[2]), ast.literal_eval(sys.argv[3]))

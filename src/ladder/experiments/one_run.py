@@ -23,19 +23,20 @@ from PIL import Image
 
 from ladder.config.files import replacing, write_text
 from ladder.config.load import Config, require_same
+from ladder.evaluation.cost import Cost
 from ladder.evaluation.outcomes import read
-from ladder.evaluation.provenance import Cost, provenance
+from ladder.evaluation.provenance import provenance
 from ladder.evaluation.run import evaluate
 from ladder.evaluation.toy.geneval import STRIP
 from ladder.experiments.heldout_loss import as_outcomes
 from ladder.experiments.prepare import data_of
+from ladder.experiments.results import RECORD
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
 from ladder.training.stages import run_stage
 from ladder.training.start import CHECKPOINT, SETTINGS, STAGES, StageName, settings
 from ladder.training.validation import heldout_losses
 
-RECORD = "run.json"
 BOUNDS = ("floor", "ceiling")
 QUALITY = 85
 """Of the row of pictures."""

@@ -10,10 +10,7 @@ from pathlib import Path
 
 from ladder.config.load import Config, load
 from ladder.config.lock import locked
-from ladder.data.curation.curate import curate
-from ladder.data.training.encode import encode
 from ladder.models.reference import content_hash
-from ladder.world import shards
 
 ENCODED, CURATED = "data/encoded", "data/curated"
 """The data of the main job."""
@@ -79,7 +76,14 @@ def data_of(config: Config) -> tuple[Path, Path]:
 
 
 def _make(config: Config, place: Path) -> None:
-    """Draw, curate and encode a world beside `place`, and rename it at the end."""
+    """Draw, curate and encode a world beside `place`, and rename it at the end.
+
+    It imports what only this needs: keys of runs are taken in seconds.
+    """
+    from ladder.data.curation.curate import curate
+    from ladder.data.training.encode import encode
+    from ladder.world import shards
+
     with tempfile.TemporaryDirectory(dir=place.parent) as name:
         raw, made = Path(name) / "raw", Path(name) / "made"
         shards.write(config.world, raw)

@@ -25,6 +25,8 @@ from ladder.evaluation.outcomes import OF_A_PROMPT, by_prompt, read
 from ladder.experiments.study import MAIN, Study
 
 RESULTS = Path("experiments/results")
+RECORD = "run.json"
+"""What a run leaves last in its folder: configuration, provenance and cost."""
 RUNS, CEILINGS, PICTURES = "runs.jsonl", "ceilings.json", "pictures"
 TABLES = ("outcomes", "steps", "scores")
 MUST_AGREE = ("evaluation", "sampling")

@@ -16,9 +16,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from ladder.experiments.notebook import RESULT
-from ladder.experiments.one_run import RECORD
 from ladder.experiments.prepare import configured, data_of
-from ladder.experiments.results import CEILINGS, LEGACY, RESULTS, TABLES, read_rows
+from ladder.experiments.results import CEILINGS, LEGACY, RECORD, RESULTS, TABLES, read_rows
 from ladder.experiments.runner import Keyed, keyed, run_all
 from ladder.experiments.store import Result, add
 from ladder.experiments.study import Study

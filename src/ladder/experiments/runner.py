@@ -127,7 +127,7 @@ def _run(notebook: Path, run: Keyed, descriptor: int) -> None:
     (folder / RESULT).unlink(missing_ok=True)
     if FOLDER in defaults_of(notebook):
         parameters[FOLDER] = str(folder)
-    command = [sys.executable, "-m", "ladder.experiments.notebook", str(notebook), str(folder)]
+    command = [sys.executable, "-m", "ladder.experiments.execute", str(notebook), str(folder)]
     with (folder / LOG).open("w") as said:
         ended = subprocess.run(
             [*command, repr(parameters)], stdout=said, stderr=subprocess.STDOUT, check=False,

@@ -20,21 +20,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from diffusers import (
-    DiffusionPipeline,
-    DPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    ImagePipelineOutput,
-    SchedulerMixin,
-)
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
-from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ladder.config.load import load
+from ladder.config.load import Foundations, Sampling
 from ladder.data.resize import fit
 from ladder.inference.guidance import (
     Plan,
@@ -44,12 +37,26 @@ from ladder.inference.guidance import (
     sources_of,
     texts_of,
 )
+from ladder.inference.noise import noise
 from ladder.inference.rung_attribution import Explanation, Watcher
-from ladder.inference.sampler import BranchRows, Denoiser, Generators, check_solver, generators_of
+from ladder.inference.sampler import (
+    BranchRows,
+    Denoiser,
+    Generators,
+    check_solver,
+    generators_of,
+    make_scheduler,
+)
 from ladder.inference.shipped import shipped_ladder
-from ladder.models.generator.autoencoder import Autoencoder, compression, decoded, load_autoencoder
-from ladder.models.generator.families import patch_size
+from ladder.models.generator.autoencoder import (
+    Autoencoder,
+    compression,
+    decoded,
+    load_autoencoder,
+    require_decodable,
+)
 from ladder.models.ladder import Ladder
+from ladder.models.part_settings import SOLVER_RULES, require_file
 
 # diffusers looks parts up by the module that a saved ladder names; in version 0.1 it was this one.
 sys.modules.setdefault("ladder.model.ladder", sys.modules[Ladder.__module__])
@@ -76,6 +83,7 @@ class LadderPipeline(DiffusionPipeline):
 
     def __init__(self, ladder: Ladder, vae: Autoencoder, scheduler: SchedulerMixin) -> None:
         super().__init__()
+        require_decodable(ladder.generator.config, vae)
         self.register_modules(ladder=ladder, vae=vae, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()
 
@@ -86,7 +94,8 @@ class LadderPipeline(DiffusionPipeline):
         """Load a folder or hub id, by default the ladder that comes with the repository.
 
         `options` are those of diffusers; `torch_dtype` is float32 unless named. Raises OSError for
-        an id that can't be fetched, and FileNotFoundError where no ladder comes with ours.
+        an id that can't be fetched, FileNotFoundError where no ladder comes with ours, and
+        ValueError for a setting that can't be used.
         """
         folder = str(pretrained_model_name_or_path or shipped_ladder())
         if not Path(folder).is_dir():
@@ -99,11 +108,13 @@ class LadderPipeline(DiffusionPipeline):
                 raise OSError(
                     f"there must be a ladder in a folder or on the hub, got {folder}: {error}"
                 ) from error
+        require_file(Path(folder) / "scheduler/scheduler_config.json", SOLVER_RULES)
+        require_file(Path(folder) / "vae/config.json")
         return super().from_pretrained(folder, **options)
 
     @classmethod
     def from_ladder(
-        cls, ladder: Ladder, foundations: load.Foundations, sampling: load.Sampling
+        cls, ladder: Ladder, foundations: Foundations, sampling: Sampling
     ) -> LadderPipeline:
         """Put a ladder together with the autoencoder of its generator and a solver."""
         vae = load_autoencoder(foundations.generator)
@@ -150,7 +161,7 @@ class LadderPipeline(DiffusionPipeline):
           (without the callback; a solver that adds noise of its own draws it anew)
 
         Raises ValueError when the numbers of prompts, sources and generators don't fit together,
-        and when what is drawn isn't finite.
+        and when what a part computes isn't finite.
         """
         prompts = texts_of("prompt", prompt)
         if not prompts or num_images_per_prompt < 1:
@@ -171,7 +182,10 @@ class LadderPipeline(DiffusionPipeline):
         device = self._execution_device
         count = len(prompts) * num_images_per_prompt
         generators = generators_of(generator, count)
-        start = self._noise(count, generators, latents, height, width, device)
+        sides = {"height": height, "width": width}
+        start = noise(
+            self.ladder.generator, compression(self.vae), count, sides, generators, latents, device
+        )
         plan = plan_branches(
             prompts,
             self._fitted(sources, start) if fit_sources else sources,
@@ -181,6 +195,8 @@ class LadderPipeline(DiffusionPipeline):
         )
         self._bring_ladder()
         conditions = self._conditions(plan, device)
+        if not conditions.isfinite().all():
+            raise ValueError("what the MLLM and the connector make of a prompt must be finite")
         branches = [plan.branches[owner // num_images_per_prompt] for owner in range(count)]
         draw = Denoiser(
             self.ladder,
@@ -204,8 +220,9 @@ class LadderPipeline(DiffusionPipeline):
         latents = draw(watcher, after if callback_on_step_end else None)
         if not latents.isfinite().all():
             raise ValueError(
-                "what is drawn must be finite, and isn't with guidance_scale "
-                f"{guidance_scale:g} and image_guidance_scale {image_guidance_scale:g}"
+                "the latents that the generator draws must be finite, and aren't with "
+                f"guidance_scale {guidance_scale:g} and image_guidance_scale "
+                f"{image_guidance_scale:g}"
             )
         decode = partial(self._decoded, output_type=output_type)
         explanation = watcher.explained(latents, draw, decode) if explain else None
@@ -266,36 +283,6 @@ class LadderPipeline(DiffusionPipeline):
         if hasattr(self.ladder, "_hf_hook"):
             self.ladder._hf_hook.pre_forward(self.ladder)
 
-    def _noise(
-        self,
-        count: int,
-        generators: list[torch.Generator] | None,
-        latents: Float[Tensor, "B Z H W"] | None,
-        height: int | None,
-        width: int | None,
-        device: torch.device,
-    ) -> Float[Tensor, "B Z H W"]:
-        """Noise in float32, drawn picture by picture."""
-        if latents is not None and (height or width):
-            raise ValueError("latents say how large pictures are, got height or width too")
-        sides = self._side("height", height), self._side("width", width)
-        shape = (count, self.ladder.generator.config.in_channels, *sides)
-        if latents is None:
-            latents = randn_tensor(shape, generators, device, torch.float32)
-        elif len(latents) != count or latents.shape[1] != shape[1]:
-            raise ValueError(f"latents must be ({count}, {shape[1]}, H, W), got {latents.shape}")
-        return latents.to(device, torch.float32)
-
-    def _side(self, name: str, pixels: int | None) -> int:
-        """The latents along a side of a picture, by default as many as in training."""
-        generator, scale = self.ladder.generator, compression(self.vae)
-        if pixels is None:
-            return generator.config.sample_size
-        unit = scale * patch_size(generator)
-        if pixels < unit or pixels % unit:
-            raise ValueError(f"{name} must be a multiple of {unit}, got {pixels}")
-        return pixels // scale
-
     def _fitted(
         self, sources: list[list[Image.Image]], start: Float[Tensor, "B Z H W"]
     ) -> list[list[Image.Image]]:
@@ -316,13 +303,7 @@ class LadderPipeline(DiffusionPipeline):
     def _decoded(self, latents: Float[Tensor, "B Z H W"], output_type: str) -> Any:
         if output_type == "latent":
             return latents
-        return self.image_processor.postprocess(decoded(self.vae, latents), output_type=output_type)
-
-
-def make_scheduler(sampling: load.Sampling) -> SchedulerMixin:
-    """The solver of the flow's equation: DPM-Solver++ (second order) or Euler."""
-    if sampling.solver == "euler":
-        return FlowMatchEulerDiscreteScheduler(shift=sampling.shift)
-    return DPMSolverMultistepScheduler(
-        use_flow_sigmas=True, flow_shift=sampling.shift, prediction_type="flow_prediction"
-    )
+        pictures = decoded(self.vae, latents)
+        if not pictures.isfinite().all():
+            raise ValueError("the pictures that the autoencoder decodes must be finite")
+        return self.image_processor.postprocess(pictures, output_type=output_type)

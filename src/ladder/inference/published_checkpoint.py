@@ -33,10 +33,11 @@ from ladder.models.generator.autoencoder import load_autoencoder
 from ladder.models.ladder import CONFIG as LADDER_CONFIG
 from ladder.models.ladder import Ladder
 from ladder.models.layer_selection import layer_indices
-from ladder.models.load_errors import reading, require_finite
+from ladder.models.load_errors import reading, require_finite, require_floats
 from ladder.models.loading import stored_dtype
 from ladder.models.mllm.frozen import Understanding
 from ladder.models.mllm.prompts import Prompter
+from ladder.models.part_settings import SOLVER_RULES, require_file
 from ladder.models.reference import Reference
 
 VISUAL_TOKENS = 256
@@ -78,6 +79,12 @@ def _read(folder: Path) -> LadderPipeline:
     bases = {name: _base(config[f"{name}_id"], folder) for name in
              ("mllm", "diffusion_model", "vae", "scheduler")}  # fmt: skip
 
+    for name in ("config.json", "preprocessor_config.json"):
+        require_file(bases["mllm"] / name)
+    require_file(bases["diffusion_model"] / "transformer/config.json")
+    require_file(bases["vae"] / "vae/config.json")
+    require_file(bases["scheduler"] / "scheduler/scheduler_config.json", SOLVER_RULES)
+    require_floats(home)
     settings = AutoConfig.from_pretrained(bases["mllm"])
     if not settings.tie_word_embeddings:
         raise ValueError(

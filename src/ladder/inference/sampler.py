@@ -11,14 +11,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,
+)
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ladder.config.load import Sampling
 from ladder.inference.guidance import Branch
 from ladder.models import rectified_flow
 from ladder.models.generator.rung_attention import ConditionsOnce
 from ladder.models.ladder import Ladder
+from ladder.models.part_settings import SOLVER_RULES, require_settings
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """What a call may be given."""
@@ -92,6 +98,15 @@ class Denoiser:
         return latents
 
 
+def make_scheduler(sampling: Sampling) -> SchedulerMixin:
+    """The solver of the flow's equation: DPM-Solver++ (second order) or Euler."""
+    if sampling.solver == "euler":
+        return FlowMatchEulerDiscreteScheduler(shift=sampling.shift)
+    return DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, flow_shift=sampling.shift, prediction_type="flow_prediction"
+    )
+
+
 def check_solver(scheduler: SchedulerMixin, steps: int) -> None:
     """Raises ValueError unless a flow can be solved by `scheduler` in `steps` steps."""
     if steps < 1:
@@ -101,6 +116,7 @@ def check_solver(scheduler: SchedulerMixin, steps: int) -> None:
         raise ValueError(
             f"the scheduler must solve flows (FlowMatch.., or with use_flow_sigmas), got {name}"
         )
+    require_settings(scheduler.config, name, SOLVER_RULES)
 
 
 def generators_of(generator: Generators, count: int) -> list[torch.Generator] | None:

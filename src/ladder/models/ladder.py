@@ -10,7 +10,7 @@ D width of the MLLM, C caption channels, Z latent channels, H and W latent heigh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,11 @@ import torch
 from diffusers import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ladder.config.load import load
+from ladder.config.load import Foundations, Model
 from ladder.models.connector import Connector, ConnectorPerRung
 from ladder.models.generator import families
 from ladder.models.generator.rung_attention import (
@@ -45,6 +46,8 @@ GENERATOR = "generator"
 MLLM_ADAPTER = "mllm_adapter"
 VISUAL_TOKENS = "visual_tokens"
 """Key of what is there only where it was asked for."""
+MOST_VISUAL_TOKENS = 2**14
+"""Of a picture; as many as Qwen's own processor allows."""
 
 
 class Ladder(ModelMixin):
@@ -90,9 +93,7 @@ class Ladder(ModelMixin):
         self.generator = attach_rungs(generator, taps.blocks)
 
     @classmethod
-    def from_foundations(
-        cls, model: load.Model, foundations: load.Foundations, seed: int
-    ) -> Ladder:
+    def from_foundations(cls, model: Model, foundations: Foundations, seed: int) -> Ladder:
         """A fresh ladder between pretrained parts; `seed` draws queries, connector and shuffles.
 
         The MLLM computes in `foundations.dtype`; what is trained is float32.
@@ -262,6 +263,7 @@ class Ladder(ModelMixin):
         folder, dtype = Path(folder), torch_dtype or torch.float32
         settings = json.loads((folder / CONFIG).read_text())
         taps = Taps(**settings["taps"] | {"layers": tuple(settings["taps"]["layers"])})
+        require_sizes(settings, folder / WEIGHTS)
         reference = Reference.read(settings["mllm"], folder)
         generator = load_generator(folder, GENERATOR, dtype)
         visual_tokens = settings.get(VISUAL_TOKENS)
@@ -291,6 +293,21 @@ class Ladder(ModelMixin):
         for part in (self.connector, self.mixture, self.generator):
             nn.Module.to(part, dtype)
         self.queries.data = self.queries.data.to(dtype)
+
+
+def require_sizes(settings: Mapping[str, Any], weights: Path) -> None:
+    """Raises ValueError for sizes that aren't those of the stored weights, before any is made."""
+    with safe_open(weights, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    hidden = next(shape[0] for name, shape in sorted(shapes.items()) if name.endswith("0.weight"))
+    for name, found in (("queries", shapes["queries"][0]), ("connector_width", hidden)):
+        if settings[name] != found:
+            raise ValueError(f"{name} must be {found} as in {weights}, got {settings[name]!r:.100}")
+    tokens = settings.get(VISUAL_TOKENS, 1)
+    if type(tokens) is not int or not 1 <= tokens <= MOST_VISUAL_TOKENS:
+        raise ValueError(
+            f"{VISUAL_TOKENS} must be a whole number from 1 to {MOST_VISUAL_TOKENS}, got {tokens!r}"
+        )
 
 
 def _check_keys(expected: Iterable[str], found: Iterable[str]) -> None:

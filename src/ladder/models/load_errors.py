@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +31,9 @@ UNREADABLE = (
 )
 """What diffusers, transformers, safetensors and torch raise on such files."""
 
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Types of weights, as safetensors calls them."""
+
 
 @contextmanager
 def reading(folder: Path, what: str) -> Iterator[None]:
@@ -43,6 +46,19 @@ def reading(folder: Path, what: str) -> Iterator[None]:
     except UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{folder}: not {what} that can be used: {reason}") from error
+
+
+def require_floats(folder: Path) -> None:
+    """Raises ValueError for a weight in the files of a folder that isn't a floating-point number.
+
+    Libraries would convert truth values and whole numbers without a word.
+    """
+    for path in sorted(folder.rglob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                if (kind := file.get_slice(name).get_dtype()) not in FLOATS:
+                    known = ", ".join(FLOATS)
+                    raise ValueError(f"{path}: weights must be {known}, {name} is {kind}")
 
 
 def require_finite(parts: Mapping[str, nn.Module], source: Path) -> None:

@@ -14,6 +14,8 @@ import torch
 from diffusers import AutoModel, DiffusionPipeline, ModelMixin
 from safetensors import safe_open
 
+from ladder.models.part_settings import require_settings
+
 Part = TypeVar("Part", bound=ModelMixin)
 
 
@@ -41,12 +43,14 @@ def load_part(
 def class_of(known: Mapping[str, type[Part]], source: Path | str, subfolder: str) -> type[Part]:
     """The class that the configuration in a subfolder of `source` names.
 
-    Raises ValueError for one that is not among the `known`, which are by their names.
+    Raises ValueError for one that is not among the `known`, which are by their names, and for
+    a setting that can't be used.
     """
     name, revision = located(source)
     config = AutoModel.load_config(name, subfolder=subfolder, revision=revision)
     if (found := config.get("_class_name")) not in known:
         raise ValueError(f"{source}/{subfolder} must hold {' or '.join(known)}, got {found}")
+    require_settings(config, f"{source}/{subfolder}")
     return known[found]
 
 

@@ -68,6 +68,16 @@ class Reference:
         return found
 
 
+def folder_hash(folder: Path) -> str:
+    """SHA-256 of all files of CONTENT in a folder and those below it, with where they are."""
+    total = hashlib.sha256()
+    for path in sorted({file for pattern in CONTENT for file in folder.rglob(pattern)}):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
 def content_hash(folder: Path) -> str:
     """SHA-256 of a model's files, whatever their dates and whatever else lies beside them.
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ladder.config.load import load
-from ladder.inference.pipeline import LadderPipeline, make_scheduler
+from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.sampler import make_scheduler
 from ladder.profiling.paired_timing import alternate, cpu_seconds, gpu_seconds
 from ladder.profiling.published_step import Published
 from ladder.profiling.random_models import (

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -25,6 +26,10 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from ladder.config.files import write_text
+
+ROW = re.compile(r"\d+\t[^\t\n]+\n")
+"""Of a curve of DVCLive: step and value."""
 PROJECT = "ladder"
 """In which wandb keeps runs, unless WANDB_PROJECT names another."""
 
@@ -125,8 +130,7 @@ class WandbRun(WandbLogger):
 def run_id(path: Path, start: int) -> str:
     """The id of a run of wandb, kept in a file; a run that begins at step 0 is a new one."""
     if not start or not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:8])
+        write_text(path, uuid.uuid4().hex[:8])
     return path.read_text()
 
 
@@ -156,8 +160,17 @@ def cut(folder: Path, start: int) -> None:
     """Drop the rows (step, value) of DVCLive's curves from step `start` on, and their summary."""
     (folder / "metrics.json").unlink(missing_ok=True)
     for curve in folder.glob("plots/metrics/*.tsv"):
-        header, *rows = curve.read_text().splitlines(keepends=True)
-        kept = [row for row in rows if int(row.partition("\t")[0]) < start]
-        part = curve.with_suffix(".part")
-        part.write_text("".join([header, *kept]))
-        part.replace(curve) if kept else curve.unlink()
+        lines = curve.read_text().splitlines(keepends=True)
+        kept: list[str] = []
+        for row in lines[1:]:
+            # A machine that stopped may have left half a row; each whole one comes once.
+            if ROW.fullmatch(row) and step_of(row) < start:
+                while kept and step_of(kept[-1]) >= step_of(row):
+                    kept.pop()
+                kept.append(row)
+        write_text(curve, "".join([lines[0], *kept])) if kept else curve.unlink()
+
+
+def step_of(row: str) -> int:
+    """The step that a row of a curve is of."""
+    return int(row.partition("\t")[0])

@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ladder.config.files import replacing, write_text
-from ladder.config.load import load
+from ladder.config.load import World
 from ladder.world.edits import draw_edit
 from ladder.world.render import render
 from ladder.world.sampling import SCENE_KINDS, draw_caption, draw_kind
@@ -32,7 +32,7 @@ FAULTS = ("truncated", "blank", "duplicate")
 Record = dict[str, bytes]
 
 
-def write(world: load.World, folder: Path) -> None:
+def write(world: World, folder: Path) -> None:
     """Write the four raw sets below `folder`; the same settings give the same bytes."""
     write_captioned(folder / "t2i", world, world.t2i_samples, seed=0)
     write_edits(folder / "ti2i", world, world.edit_samples, seed=1)
@@ -41,7 +41,7 @@ def write(world: load.World, folder: Path) -> None:
 
 
 def write_captioned(
-    folder: Path, world: load.World, samples: int, seed: int, tags: tuple[str, ...] | None = None
+    folder: Path, world: World, samples: int, seed: int, tags: tuple[str, ...] | None = None
 ) -> None:
     rng = np.random.default_rng([world.seed, seed])
     previous = b""
@@ -65,7 +65,7 @@ def write_captioned(
     _write_tars(folder, samples, world.shard_samples, record)
 
 
-def write_edits(folder: Path, world: load.World, samples: int, seed: int) -> None:
+def write_edits(folder: Path, world: World, samples: int, seed: int) -> None:
     rng = np.random.default_rng([world.seed, seed])
     listed: list[dict] = []
 

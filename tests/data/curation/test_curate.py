@@ -275,7 +275,7 @@ def test_other_settings_or_files_begin_anew(tmp_path, raw, write_tar, picture, i
     assert report_of(tmp_path / "out")["sets"]["t2i"]["read"] == 67
 
 
-@pytest.mark.parametrize("step", ["_examine", "_write", "decide", "summarize"])
+@pytest.mark.parametrize("step", ["_examine", "write_shelf", "decide", "summarize"])
 def test_what_was_stopped_goes_on(tmp_path, raw, monkeypatch, step):
     """Stopped in the midst of each step, it ends with the same bytes, and repeats no chunk."""
     monkeypatch.setattr(module, "CHUNK", 7)

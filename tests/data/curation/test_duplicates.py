@@ -18,7 +18,7 @@ from tests.data.curation.test_curate import CURATION
 
 from ladder.data.curation import near
 from ladder.data.curation.duplicates import Part, decide
-from ladder.data.curation.inspect import SCHEMA, look, words
+from ladder.data.curation.inspect import SCHEMA, looks, pixels_of, small, words
 
 
 def verdicts(folder: Path, rows: list[dict], **settings) -> list[dict]:
@@ -236,7 +236,7 @@ def test_a_look_survives_what_people_do_to_pictures():
         for _ in range(2)
     )
     changed = one.resize((128, 96)).point(lambda value: value * 9 // 10)
-    seen = lambda picture: look(np.asarray(picture))  # noqa: E731
+    seen = lambda picture: looks(small(pixels_of(picture))[None])[0]  # noqa: E731
     bits = lambda a, b: ((seen(a) ^ seen(b)) & (2**64 - 1)).bit_count()  # noqa: E731
     assert bits(one, changed) <= 6
     assert bits(one, two) >= 16

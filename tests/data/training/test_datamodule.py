@@ -32,7 +32,10 @@ class Prompts:
     texts: tuple[str, ...]
     images: tuple[tuple[bytes, ...], ...]
 
-    def to(self, device: torch.device | str) -> Prompts:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Prompts:
+        return self
+
+    def pin_memory(self) -> Prompts:
         return self
 
 

@@ -235,3 +235,11 @@ def test_seed_stage_and_epoch_change_the_order():
 def test_errors_name_the_rule_and_the_value(changes, message):
     with pytest.raises(ValueError, match=message):
         batches(**changes)
+
+
+def test_a_share_that_gets_no_sample_is_an_error():
+    """.0004 of 2,000 samples is none; of 2,500 it is one."""
+    sizes, rates = {"a": {"": 50}, "b": {"": 50}}, {"a": 0.9996, "b": 0.0004}
+    with pytest.raises(ValueError, match=r"b with a share of 0.0004 of 2000 samples gets none"):
+        StepBatches(sizes, rates, steps=100, batch=10, world_size=2)
+    StepBatches(sizes, rates, steps=125, batch=10, world_size=2)

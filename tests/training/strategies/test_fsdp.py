@@ -19,7 +19,8 @@ from ladder.models.mllm.families import language_model
 from ladder.training.ema import WeightEMA
 from ladder.training.module import LadderModule
 from ladder.training.strategies.deepspeed import ZeroStrategy
-from ladder.training.strategies.fsdp import placed, shard, whole
+from ladder.training.strategies.fsdp import shard, whole
+from ladder.training.strategies.one_reads import outline, placed
 
 
 @pytest.fixture
@@ -104,9 +105,39 @@ def test_what_is_in_no_parts_stays_as_it_is():
     assert placed(value, torch.zeros(3)) is value
 
 
+def test_averages_of_whole_weights_are_spread_over_a_mesh_and_come_back_whole(ladder, mesh):
+    """As under ZeRO, which keeps weights whole; they are averaged, set and restored alike."""
+    alone = WeightEMA(ladder.trainable_parameters(), decay=0.5)
+    ema = WeightEMA(ladder.trainable_parameters(), decay=0.5, mesh=mesh)
+    assert all(isinstance(value, DTensor) for value in ema.values)
+    before = [value.detach().clone() for value in ladder.trainable_parameters()]
+    with torch.no_grad():
+        for value in ladder.trainable_parameters():
+            value.mul_(1.5)
+    alone.update()
+    ema.update()
+    for ours, theirs in zip(ema.state(), alone.state(), strict=True):
+        assert torch.equal(ours, theirs)
+    with ema.applied():
+        for value, average in zip(ladder.trainable_parameters(), alone.values, strict=True):
+            assert torch.equal(value, average)
+    for value, old in zip(ladder.trainable_parameters(), before, strict=True):
+        assert torch.equal(value, 1.5 * old)
+
+
+def test_the_outline_of_a_checkpoint_has_shapes_and_numbers_and_no_memory():
+    content = {"weights": [torch.ones(3, 2)], "count": torch.tensor(4.0), "step": (5, "name")}
+    found = outline(content)
+    assert found["weights"][0].is_meta
+    assert found["weights"][0].shape == (3, 2)
+    assert found["count"] == 4.0
+    assert found["step"] == (5, "name")
+
+
 @pytest.mark.parametrize(
     ("argument", "match"),
     [
+        ("cluster.compile=true", "compile must be false under strategy fsdp"),
         ("cluster.prompt_cache=kept", "prompt_cache must be null under strategy fsdp"),
         ("model.mllm_lora_rank=2", "model.mllm_lora_rank must be null under"),
         ("monitor.faults.rate=0.1", "faults.rate must be 0 under cluster.strategy fsdp"),

@@ -3,13 +3,14 @@
 The expensive half of curation (reading and decoding), a map over chunks of records, which may run
 on many machines. What only a comparison can tell is decided in `ladder.data.curation.duplicates`.
 
-H, W: height and width in pixels.
+H, W: height and width in pixels; K: pictures of a sample.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import cv2
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 from datasketch import MinHash
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ladder.config.load import Curation
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         "width": pa.int32(),
         "height": pa.int32(),
         "sources": pa.int32(),
+        "formats": pa.list_(pa.string()),
         "share": pa.float64(),
         "content": pa.string(),
         "look": pa.int64(),
@@ -55,15 +57,31 @@ SCHEMA = pa.schema(
 """A row for every record that was read; what could not be read has only the first five.
 
 `row` is the place in the chunk, `share` where the hash of the pixels lies between 0 and 1 (it
-chooses the split), `content` the hash of pixels and, of an edit, captions, `look` the target's
+chooses the split), `formats` the image formats of the sources and the target if their files may
+be kept as they are, `content` the hash of pixels and, of an edit, captions, `look` the target's
 perceptual hash and `source_looks` those of what is edited; of the captions, `shingles` are the
 hashes of their three-word groups, `phrase` the hash of those, `bands` the hashes of their MinHash's
 bands.
 """
 PERMUTATIONS = 64
 """Values of a MinHash."""
+BRIGHTNESS = np.float32([0.299, 0.587, 0.114, 0])
+"""What each byte of a pixel adds to it."""
 SHINGLE = 3
 """Words in a shingle."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A readable sample without its pixels."""
+
+    captions: tuple[str, ...]
+    truth: dict | None
+    sizes: tuple[tuple[int, int], ...]
+    """Of its pictures: the sources, then the target."""
+    formats: tuple[str | None, ...]
+    hashes: tuple[str, ...]
+    small: UInt8[np.ndarray, "K 32 32 4"] | None
 
 
 def examine(
@@ -72,51 +90,70 @@ def examine(
     curation: Curation,
     finder: Finder | None,
 ) -> pa.Table:
-    """Rows of SCHEMA for the records of a chunk."""
-    rows = []
+    """Rows of SCHEMA for the records of a chunk.
+
+    All pictures are looked at first, then all captions: in turn, each would find the processor's
+    caches full of the other's, and take twice as long.
+    """
+    rows: list[dict] = []
+    readable: list[tuple[dict, Seen]] = []
     for number, record in enumerate(records):
         row = {"chunk": chunk, "row": number, "shard": record.shard, "key": record.key}
+        rows.append(row)
+        loaded = record.load(curation.maximum_pixels) if isinstance(record, Record) else record
+        if isinstance(loaded, Rejected):
+            row["reason"] = loaded.reason
+        else:
+            readable.append((row, _seen(loaded, curation.near_duplicates is not None)))
+    for row, seen in readable:
         try:
-            rows.append(row | _seen(record, curation, finder))
+            row |= _facts(seen, curation, finder)
         except BadSampleError as bad:
-            rows.append(row | {"reason": bad.reason})
+            row["reason"] = bad.reason
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _seen(record: Record | Rejected, curation: Curation, finder: Finder | None) -> dict:
-    loaded = record.load(curation.maximum_pixels) if isinstance(record, Record) else record
-    if isinstance(loaded, Rejected):
-        return {"reason": loaded.reason}
-    captions = loaded.captions
+def _seen(sample: Sample, looks: bool) -> Seen:
+    pictures = (*sample.sources, sample.target)
+    pixels = [pixels_of(picture) for picture in pictures]
+    return Seen(
+        sample.captions,
+        sample.truth,
+        tuple(picture.size for picture in pictures),
+        tuple(picture.format for picture in pictures),
+        tuple(map(_hash, pixels)),
+        np.stack([small(x) for x in pixels]) if looks else None,
+    )
+
+
+def _facts(seen: Seen, curation: Curation, finder: Finder | None) -> dict:
+    captions = seen.captions
     if curation.captions:
         captions = tuple(
             # Repairing shortens a text to a quarter at most, and takes long for megabytes.
             caption if len(caption) > 4 * curation.maximum_caption else repaired(caption)
             for caption in captions
         )
-    hashes, looks = [], []
-    for picture in (*loaded.sources, loaded.target):
-        pixels = _pixels(picture)
-        hashes.append(_hash(pixels))
-        if curation.near_duplicates is not None:
-            looks.append(look(pixels))
     with refused_as("bad_json"):
-        truth = None if loaded.truth is None else json.dumps(loaded.truth)
+        truth = None if seen.truth is None else json.dumps(seen.truth)
+    width, height = seen.sizes[-1]
+    edit = len(seen.sizes) > 1
+    content = [*seen.hashes, *captions] if edit else seen.hashes
     facts = {
         "captions": captions,
-        "repaired": captions != loaded.captions,
+        "repaired": captions != seen.captions,
         "truth": truth,
-        "width": loaded.target.width,
-        "height": loaded.target.height,
-        "sources": len(loaded.sources),
+        "width": width,
+        "height": height,
+        "sources": len(seen.sizes) - 1,
+        "formats": seen.formats,
         # An edit and its inverse, of the same pictures, lie on one side.
-        "share": xxhash.xxh3_128_intdigest("".join(sorted(hashes)).encode()) / 2**128,
-        "reason": _reason(loaded, captions, hashes, curation),
+        "share": xxhash.xxh3_128_intdigest("".join(sorted(seen.hashes)).encode()) / 2**128,
+        "content": xxhash.xxh3_128_hexdigest(json.dumps(content).encode()),
+        "reason": _reason(seen, captions, curation),
     }
-    content = [*hashes, *captions] if loaded.sources else hashes
-    facts["content"] = xxhash.xxh3_128_hexdigest(json.dumps(content).encode())
-    if curation.near_duplicates is not None:
-        *facts["source_looks"], facts["look"] = looks
+    if seen.small is not None:
+        *facts["source_looks"], facts["look"] = looks(seen.small)
     if curation.near_captions is not None or curation.near_duplicates is not None:
         facts |= words(" ".join(captions))
     if finder and (match := finder.find(captions)):
@@ -124,21 +161,17 @@ def _seen(record: Record | Rejected, curation: Curation, finder: Finder | None) 
     return facts
 
 
-def _reason(
-    sample: Sample, captions: tuple[str, ...], hashes: list[str], curation: Curation
-) -> str | None:
+def _reason(seen: Seen, captions: tuple[str, ...], curation: Curation) -> str | None:
     """Why a readable sample may not be trained on, whatever the others are."""
-    pictures = (*sample.sources, sample.target)
-    if min(min(picture.size) for picture in pictures) < curation.minimum_side:
+    if min(map(min, seen.sizes)) < curation.minimum_side:
         return "too_small"
-    if max(max(picture.size) / min(picture.size) for picture in pictures) > curation.maximum_aspect:
+    if max(max(size) / min(size) for size in seen.sizes) > curation.maximum_aspect:
         return "long_shape"
-    if len(sample.sources) == 1 and curation.edits:
-        (source,), target = sample.sources, sample.target
-        if hashes[0] == hashes[1]:
+    if len(seen.sizes) == 2 and curation.edits:
+        if seen.hashes[0] == seen.hashes[1]:
             return "no_op_edit"
-        ratio = (source.width / source.height) / (target.width / target.height)
-        if max(ratio, 1 / ratio) > curation.edit_aspect:
+        (source, target) = (width / height for width, height in seen.sizes)
+        if max(source / target, target / source) > curation.edit_aspect:
             return "size_mismatch"
     if not curation.captions:
         return None
@@ -148,42 +181,54 @@ def _reason(
     return next((reason for reason in faults if reason), None)
 
 
-def _pixels(picture: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of a picture, until the next one of its size is asked for.
-
-    Room for a photograph takes longer to get than its pixels to copy, so it is kept.
-    """
+def pixels_of(picture: Image.Image) -> UInt8[np.ndarray, "H W 4"]:
+    """The pixels of an RGB picture as Pillow holds them, with a fourth byte that means nothing."""
     try:
-        held = pa.array(picture).flatten().to_numpy()
+        held = pa.array(picture).values.to_numpy()
     except ValueError:  # more than Pillow keeps in one block
-        return np.asarray(picture)
-    room = _room(picture.height, picture.width)
-    return cv2.cvtColor(held.reshape(picture.height, picture.width, 4), cv2.COLOR_RGBA2RGB, room)
+        return cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2RGBA)
+    return held.reshape(picture.height, picture.width, 4)
 
 
 @lru_cache(maxsize=2)
 def _room(height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Kept, since room for a photograph takes longer to get than its pixels to copy."""
     return np.empty((height, width, 3), np.uint8)
 
 
-def _hash(pixels: UInt8[np.ndarray, "H W 3"]) -> str:
+def _hash(pixels: UInt8[np.ndarray, "H W 4"]) -> str:
     height, width, _ = pixels.shape
     hasher = xxhash.xxh3_128(str((width, height)).encode())
-    hasher.update(np.ascontiguousarray(pixels))
+    hasher.update(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB, _room(height, width)))
     return hasher.hexdigest()
 
 
-def look(pixels: UInt8[np.ndarray, "H W 3"]) -> int:
-    """The perceptual hash of a picture (pHash), 64 bits as a signed integer.
+def small(pixels: UInt8[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "32 32 4"]:
+    """The means of a picture's colours on 32 x 32 boxes, of about 16 pixels in each."""
+    step = max(1, min(pixels.shape[:2]) // 128)
+    some = np.ascontiguousarray(pixels.view(np.uint32)[::step, ::step])
+    some = some.view(np.uint8).reshape(*some.shape[:2], 4)
+    return cv2.resize(some, (32, 32), interpolation=cv2.INTER_AREA)
 
-    The signs, about their median, of the 8 x 8 lowest frequencies of its brightness on 32 x 32
-    boxes (www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html).
+
+def looks(pictures: UInt8[np.ndarray, "K 32 32 4"]) -> list[int]:
+    """The perceptual hashes (pHash) of what `small` made of pictures: 64 bits as signed integers.
+
+    The signs, about their median, of the 8 x 8 lowest frequencies of the brightness
+    (www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html).
     """
-    step = max(1, min(pixels.shape[:2]) // 128)  # of what is averaged, 16 pixels a box do
-    small = cv2.resize(pixels[::step, ::step], (32, 32), interpolation=cv2.INTER_AREA)
-    grey = small.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
-    low = cv2.dct(grey)[:8, :8]
-    return int(np.packbits((low > np.median(low)).flatten()).view(">i8")[0])
+    low = _cosines() @ (pictures @ BRIGHTNESS) @ _cosines().T
+    low = low.reshape(-1, 64)
+    middle = np.partition(low, (31, 32))[:, 31:33].mean(axis=1, keepdims=True)
+    return np.packbits(low > middle, axis=1).view(">i8")[:, 0].tolist()
+
+
+@cache
+def _cosines() -> Float[np.ndarray, "8 32"]:
+    """The 8 lowest frequencies of the cosine transform (DCT-II, orthonormal) of 32 values."""
+    waves = np.cos(np.pi / 64 * np.outer(np.arange(8), 2 * np.arange(32) + 1)) / 4
+    waves[0] /= np.sqrt(2)
+    return waves.astype(np.float32)
 
 
 def words(text: str) -> dict:

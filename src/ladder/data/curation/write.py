@@ -100,7 +100,8 @@ def write_shelf(decisions: Path, out: Path, work: Path, shelf: Shelf) -> None:
     records = records_of(chunk)
     last = chunk.first + chunk.length - 1
     place = [("set", "=", chunk.set), ("number", ">=", chunk.first), ("number", "<=", last)]
-    rows = pq.read_table(decisions, filters=place, partitioning=None).to_pylist()
+    columns = ["number", "split", "captions", "truth", "formats"]
+    rows = pq.read_table(decisions, columns=columns, filters=place, partitioning=None).to_pylist()
     kept = [row for row in rows if row["split"] == shelf.split]
     marker = _marker(work, path)
     marker.unlink(missing_ok=True)
@@ -111,6 +112,7 @@ def write_shelf(decisions: Path, out: Path, work: Path, shelf: Shelf) -> None:
 def _packed(record: Record, row: dict) -> Packed:
     # A key is unique in its shard only, so the shard becomes part of it.
     key = f"{PurePosixPath(record.shard).with_suffix('')}/{record.key}"
-    target, *sources = (storable(part.read()) for part in (record.target, *record.sources))
+    parts = zip((*record.sources, record.target), row["formats"], strict=True)
+    *sources, target = (storable(part.read(), kind) for part, kind in parts)
     truth = row["truth"] and json.loads(row["truth"])
     return Packed(key, tuple(row["captions"]), target, tuple(sources), truth)

@@ -40,8 +40,7 @@ class Extent:
     def read(self) -> bytes:
         """Raises BadSampleError: `unreadable` (the file is gone, or its disk fails)."""
         with refused_as("unreadable"), _opened(self.path) as file:
-            file.seek(self.offset)
-            return file.read(self.size)
+            return os.pread(file, self.size, self.offset)
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def index_tar(path: Path) -> TarIndex:
     """The members of the tar at `path`, in their order; whatever it holds is no error."""
     try:
         with refused_as("not_a_tar"), _opened(path) as file:
-            index = _index(file, path)
+            index = _index(_File(file), path)
             if index.fault is None and is_gzip(path) and not _unpacked(path, _state(path)).whole:
                 return TarIndex(index.members, "truncated_shard")
             return index
@@ -93,9 +92,9 @@ class _File:
     tarfile asks for as many bytes as a header claims, and Python would make room for them.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.descriptor = file.fileno()
-        self.size = os.fstat(self.descriptor).st_size
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
         self.place = 0
 
     def read(self, size: int = -1) -> bytes:
@@ -113,12 +112,16 @@ class _File:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_File]:
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of the file, or of what it unpacks to."""
     if is_gzip(path):
-        yield _File(_unpacked(path, _state(path)).file)
-    else:
-        with path.open("rb") as file:
-            yield _File(file)
+        yield _unpacked(path, _state(path)).file.fileno()
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)

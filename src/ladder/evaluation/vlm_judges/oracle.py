@@ -1,7 +1,7 @@
 """The oracle: questions of the toy world, answered from what its detector sees.
 
-It understands the wordings of `ladder.world.questions`, and the yes-no questions of DPG-toy and
-TIIF-toy, and no others. Yes-no questions are about any object that fits; where another doesn't
+It understands the wordings of `ladder.world.questions`, and the questions of DPG-toy, TIIF-toy and
+GenEval-2-toy, and no others. Yes-no questions are about any object that fits; where another doesn't
 allow an answer (two circles, but "where is the circle?") it says `unclear`.
 """
 
@@ -97,6 +97,19 @@ def related(found: Detections, asked: dict[str, str | None]) -> str:
     return "yes" if held else "no"
 
 
+def all_colored(found: Detections, asked: dict[str, str | None]) -> str:
+    """Is every object of the shape of that colour?"""
+    colors = {thing.color for thing in sure(found, {"shape": asked["shape"]})}
+    return "yes" if colors == {asked["color"]} else "no"
+
+
+def all_related(found: Detections, asked: dict[str, str | None]) -> str:
+    """Does every object of the first shape stand so to every one of the second?"""
+    first, second = (sure(found, {"shape": asked[name]}) for name in ("shape", "shape2"))
+    held = [asked["relation"] in directions(a.box, b.box) for a in first for b in second]
+    return "yes" if held and all(held) else "no"
+
+
 def on_background(found: Detections, asked: dict[str, str | None]) -> str:
     return "yes" if found.background == asked["style"] else "no"
 
@@ -134,6 +147,9 @@ REPLIES: dict[str, Callable[[Detections, dict[str, str | None]], str]] = {
     rf"is the (?P<shape>{SHAPE}) at the (?P<place>{WHERE})\?": exists,
     rf"are there (?P<number>{'|'.join(NUMBERS)}) {LOOK}{PLURAL}\?": as_many,
     rf"is {PAIR}\?": related,
+    rf"are the {PLURAL} (?P<color>{COLOR})\?": all_colored,
+    rf"are the {PLURAL} (?P<relation>{'|'.join(RELATIONS)}) "
+    rf"the (?P<shape2>{SHAPE})(?:s|es)\?": all_related,
     rf"is the background (?P<style>{'|'.join(BACKGROUNDS)})\?": on_background,
     rf"how many (?:(?P<color>{COLOR}) )?(?:shapes|objects|{PLURAL}) are there\?": count,
     rf"what color is {THING}\?": of_one(lambda thing: thing.color),

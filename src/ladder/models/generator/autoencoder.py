@@ -12,7 +12,9 @@ Letters: B pictures, Z latent channels, H and W latent height and width, h and w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL
@@ -24,6 +26,9 @@ from ladder.models.loading import class_of, load_part
 Autoencoder = AutoencoderDC | AutoencoderKL
 AUTOENCODERS = {"AutoencoderDC": AutoencoderDC, "AutoencoderKL": AutoencoderKL}
 
+MOST_PIXELS = 2**13
+"""Along a side of what is drawn."""
+
 
 def load_autoencoder(source: Path | str, dtype: torch.dtype = torch.float32) -> Autoencoder:
     """The autoencoder of the pipeline in a folder or of a hub id.
@@ -31,6 +36,18 @@ def load_autoencoder(source: Path | str, dtype: torch.dtype = torch.float32) -> 
     Raises ValueError for one of another class, and when weights are missing or left over.
     """
     return load_part(class_of(AUTOENCODERS, source, "vae"), source, "vae", dtype)
+
+
+def require_decodable(generator: Mapping[str, Any], autoencoder: Autoencoder) -> None:
+    """Raises ValueError where it can't decode what a generator of these settings draws."""
+    drawn, taken = generator["in_channels"], autoencoder.config.latent_channels
+    if drawn != taken:
+        raise ValueError(
+            f"the autoencoder must decode {drawn} channels, as the generator draws, got {taken}"
+        )
+    side = generator["sample_size"] * compression(autoencoder)
+    if side > MOST_PIXELS:
+        raise ValueError(f"a picture's side must be at most {MOST_PIXELS} pixels, got {side}")
 
 
 def compression(autoencoder: Autoencoder) -> int:

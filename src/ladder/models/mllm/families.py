@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from ladder.models.mllm.prompts import Prompts
+from ladder.models.part_settings import require_file
 
 MLLMS = {
     "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
@@ -51,9 +52,11 @@ class Embedded:
 def load_mllm(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The MLLM in a folder, to compute in `dtype`.
 
-    Raises ValueError for a model that no ladder reads with, and when weights are missing or left
-    over.
+    Raises ValueError for a model that no ladder reads with, for a setting that can't be used, and
+    when weights are missing or left over.
     """
+    for name in ("config.json", "preprocessor_config.json"):
+        require_file(folder / name)
     settings = AutoConfig.from_pretrained(folder)
     if settings.model_type not in MLLMS:
         known = ", ".join(MLLMS)
