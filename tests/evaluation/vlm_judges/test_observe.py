@@ -152,13 +152,13 @@ def test_a_full_disk_leaves_no_half_a_file(
     dpg_files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     layout, out = dpg(*dpg_files), tmp_path / "out.json"
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def full(path: Path, text: str, **named: Any) -> int:
-        write(path, text[:10], **named)
+    def full(path: Path, content: bytes) -> int:
+        write(path, content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"No space left on device.*out\.json'"):
         observe(layout, Eye(), out)
     monkeypatch.undo()
