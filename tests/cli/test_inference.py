@@ -106,6 +106,13 @@ def test_each_instruction_changes_the_same_pictures(run):
     assert np.abs(pixels("both.png")[:SIDE] - pixels("first.png")).max() <= 1
 
 
+def test_an_edit_of_a_photograph_has_its_shape(run, pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline.ladder, "aspects", (1.0, 0.5, 2.0))
+    tiny_picture(0, (640, 330)).save("wide.jpg")
+    run("edit", "wide.jpg", "turn it", "--steps", "1")
+    assert Image.open("out.png").size == (48, 24)
+
+
 def test_a_device_and_a_precision_can_be_chosen(pipeline, tmp_path, monkeypatch, capsys):
     """What is named is loaded so, draws a picture and answers; auto is the CPU where no GPU is."""
     monkeypatch.chdir(tmp_path)

@@ -11,14 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from tests.data.making import png, swapped_profile
+from tests.stored import decode_stored
 
-from ladder.data.images import (
-    BadSampleError,
-    decode,
-    decode_stored,
-    encode_png,
-    storable,
-)
+from ladder.data.images import BadSampleError, decode, encode_png, storable
 
 LIMIT = 1_000_000
 ORANGE = (240, 140, 20)

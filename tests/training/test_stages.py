@@ -78,6 +78,13 @@ def test_a_stage_without_steps_passes_on_its_ladder(short, encoded, tmp_path):
     assert equal(fresh.trainable_state(), Ladder.from_pretrained(second).trainable_state())
 
 
+def test_a_ladder_knows_the_shapes_that_it_is_trained_on(short, tmp_path):
+    assert starting_ladder(short, "t2i", tmp_path).aspects == short.encoding.aspects
+    encoding = dataclasses.replace(short.encoding, aspects=(0.75, 1.0))
+    wider = dataclasses.replace(short, encoding=encoding)
+    assert starting_ladder(wider, "t2i", tmp_path).aspects == (0.75, 1.0)
+
+
 def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path, monkeypatch):
     """And is loaded in it: one of 3 billion weights takes 14 GiB in float32."""
     asked = []
@@ -195,13 +202,3 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(
     for name, value in weights(mixed / "ladder").items():
         assert value.dtype == torch.float32, name
     assert not equal(weights(mixed / "ladder"), weights(exact / "ladder"))
-
-
-@pytest.mark.slow
-def test_a_stage_is_compiled_and_fused_if_that_is_asked_for(short, encoded, tmp_path):
-    """With machine code as well, so it needs a C++ compiler."""
-    cluster = dataclasses.replace(short.cluster, compile=True, fused=True)
-    fast = train(dataclasses.replace(short, cluster=cluster), encoded, tmp_path / "a")
-    plain = train(short, encoded, tmp_path / "b")
-    ours, theirs = ([loss for _, loss in curve(folder, "loss")] for folder in (fast, plain))
-    assert ours == pytest.approx(theirs, rel=1e-3)

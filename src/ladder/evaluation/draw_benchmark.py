@@ -135,16 +135,21 @@ def drawn(
         texts += [one.text] * len(places)
         sources += [source] * len(places)
         generators += [own[place] for place in places]
-    pictures = iter(
-        pipeline(
-            texts,
-            image=sources,
+    # Edits of other shapes can't be drawn together.
+    sizes = [pipeline.size_for([source] if source else []) for source in sources]
+    found: dict[int, Image.Image] = {}
+    for size in dict.fromkeys(sizes):
+        places = [place for place, own in enumerate(sizes) if own == size]
+        images = pipeline(
+            [texts[place] for place in places],
+            image=[sources[place] for place in places],
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,
             image_guidance_scale=settings.image_guidance,
-            generator=generators,
+            generator=[generators[place] for place in places],
         ).images
-    )
+        found |= zip(places, images, strict=True)
+    pictures = (found[place] for place in range(len(found)))
     return [
         grid_of([next(pictures) for _ in range(QUARTERS)]) if one.grid else next(pictures)
         for one in part

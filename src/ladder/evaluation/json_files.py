@@ -6,6 +6,8 @@ JSON lines and CSV they are data, so text is split at line feeds here and nowher
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,15 +24,19 @@ def dumps(value: Any, indent: int | None = None) -> str:
 def loads(text: str) -> Any:
     """The value of JSON text.
 
-    Raises JSONDecodeError, also for a number with too many digits and for lists within too many
-    lists, at which `json` raises other errors.
+    Raises JSONDecodeError, also for NaN and infinity, for a number with too many digits and for
+    lists within too many lists, at which `json` raises other errors or none.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError:
         raise
     except (ValueError, RecursionError) as error:
         raise json.JSONDecodeError(str(error), "", 0) from error
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")
 
 
 def lines_of(text: str) -> Iterable[str]:
@@ -49,3 +55,14 @@ def read_json_lines(path: Path) -> list[Any]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number} must be JSON, got {error}") from error
     return found
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names of their columns; cells may hold line breaks.
+
+    Raises ValueError, naming the file, for one that is none.
+    """
+    try:
+        return [*csv.DictReader(io.StringIO(read_text(path), newline=""))]
+    except csv.Error as error:
+        raise ValueError(f"{path} must be CSV, got {error}") from error

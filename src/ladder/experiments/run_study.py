@@ -29,7 +29,7 @@ Status = Literal["finished", "of earlier code", "out of date", "failed", "missin
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """How far a run is."""
 
     run: Keyed
@@ -38,7 +38,7 @@ class State:
     """What of an out-of-date run has changed, or the last line of the error."""
 
 
-def states(study: Study, results: Path = RESULTS, folder: Path = FOLDER) -> list[State]:
+def states(study: Study, results: Path = RESULTS, folder: Path = FOLDER) -> list[RunState]:
     """How far every run of a study is. Raises as `keyed` does."""
     rows = {
         (row["arm"], row["seed"]): row
@@ -49,17 +49,17 @@ def states(study: Study, results: Path = RESULTS, folder: Path = FOLDER) -> list
     return [_state(run, rows.get(_place(run))) for run in runs]
 
 
-def _state(run: Keyed, row: dict[str, Any] | None) -> State:
+def _state(run: Keyed, row: dict[str, Any] | None) -> RunState:
     if row is None:
-        return State(run, "missing")
+        return RunState(run, "missing")
     if row["code"] == LEGACY:
-        return State(run, "of earlier code", f"git {row['provenance']['git'][:7]}")
+        return RunState(run, "of earlier code", f"git {row['provenance']['git'][:7]}")
     if row["status"] == "failed":
-        return State(run, "failed", row["error"].splitlines()[-1])
+        return RunState(run, "failed", row["error"].splitlines()[-1])
     if row["run"] == run.key:
-        return State(run, "finished")
+        return RunState(run, "finished")
     changed = [name for name, value in run.parts.items() if row["parts"].get(name) != value]
-    return State(run, "out of date", f"other {', '.join(changed)}")
+    return RunState(run, "out of date", f"other {', '.join(changed)}")
 
 
 def run_study(
@@ -68,7 +68,7 @@ def run_study(
     again: bool = False,
     results: Path = RESULTS,
     folder: Path = FOLDER,
-) -> list[State]:
+) -> list[RunState]:
     """Run what isn't finished, `jobs` at a time; returns how far every run is then.
 
     What is of earlier code is left as it is unless `again`. Raises as `keyed` does, and
@@ -85,7 +85,7 @@ def run_study(
     return states(study, results, folder)
 
 
-def summary(found: list[State]) -> pd.DataFrame:
+def summary(found: list[RunState]) -> pd.DataFrame:
     """A row for each arm: how many of its runs are in which state, and why."""
     rows: dict[str, dict[str, Any]] = {}
     for one in found:

@@ -37,7 +37,9 @@ def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
     """
     given = stage_of(config, stage).init
     if given is not None or stage == STAGES[0]:
-        ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
+        ladder = Ladder.from_foundations(
+            config.model, config.foundations, config.seed, config.encoding.aspects
+        )
         if given is not None:
             begin_with(ladder, Path(given), f"stages.{stage}.init")
         return ladder

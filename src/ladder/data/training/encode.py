@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ladder.config.files import read_json
 from ladder.config.load import Config
-from ladder.data.curation.dask_map import spread
+from ladder.data.curation.dask_map import map_unordered
 from ladder.data.shards import SPLITS
 from ladder.data.training.encode_chunk import (
     Chunk,
@@ -33,7 +33,13 @@ from ladder.data.training.encode_chunk import (
     encode_chunk,
     parts_of,
 )
-from ladder.data.training.encoded import MANIFEST, Part, assemble, read_manifest, write_manifest
+from ladder.data.training.encoded import (
+    MANIFEST,
+    EncodedFile,
+    assemble,
+    read_manifest,
+    write_manifest,
+)
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +72,7 @@ def encode(
         # Only where it works itself, a process hears of single batches.
         tick = bar.update if here else _nothing
         task = partial(encode_chunk, recipe, work, {*earlier}, tick)
-        for number, key, rows in spread(task, mine, encoding):
+        for number, key, rows in map_unordered(task, mine, encoding):
             keys[number] = key
             if not here:
                 bar.update(rows)
@@ -149,7 +155,7 @@ def _finish(
     for chunk, key in done:
         made = earlier.get(key) or parts_of(work / key)
         splits.setdefault((chunk.name, chunk.split), []).extend(made)
-    files: dict[Path, Part] = {}
+    files: dict[Path, EncodedFile] = {}
     for (name, split), made in splits.items():
         fingerprint = sets[name]["hash"]
         files |= assemble(new / name / split, made, fingerprint, len(recipe.sizes) > 1)

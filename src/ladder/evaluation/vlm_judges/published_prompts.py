@@ -25,6 +25,16 @@ def strings_in(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     return {name: found[name] for name in names}
 
 
+def attribute_text_in(path: Path, name: str) -> str:
+    """The text that a class gives its attribute of that name; raises ValueError without one."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            named = any(isinstance(t, ast.Attribute) and t.attr == name for t in node.targets)
+            if named and isinstance(node.value.value, str):
+                return node.value.value
+    raise ValueError(f"{path} must have a class that gives a text the name {name}")
+
+
 def message_texts_in(path: Path, function: str) -> list[str]:
     """The texts under the key "text" of what a function builds, in their order.
 
