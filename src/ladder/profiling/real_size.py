@@ -39,7 +39,6 @@ from ladder.profiling.memory import (
     CAPTION,
     LIBRARIES,
     Need,
-    published_needs,
     resume_need,
     stage_needs,
     verb_needs,
@@ -54,6 +53,7 @@ TOKENS = 5
 LORA_RANK = 16
 INSTRUCTION = "turn the picture into a black and white photograph"
 QUESTION = "What is to be seen in this photograph?"
+COMMAND = (sys.executable, "-m", "ladder.cli.main")
 POLL = 0.05
 """Seconds between two looks at whether a checkpoint was written."""
 GB = 1e9
@@ -78,6 +78,7 @@ def settings(threads: int) -> list[str]:
     own = [
         f"threads={threads}", "cluster.strategy=auto", "cluster.devices=1", "cluster.workers=0",
         "curation.workers=0", "curation.evaluation_share=0.0", "curation.duplicates=false",
+        "training.validation.every=0",
         "encoding.workers=0", "encoding.batch=1",
         "foundations.mllm=models/mllm", "foundations.generator=models/sana",
         f"model.lora_rank={LORA_RANK}",
@@ -146,7 +147,7 @@ def planned(place: Path, own: Sequence[str]) -> dict[str, Need]:
     found = {"curate": Need({"libraries": LIBRARIES["curate"]})}
     found |= verb_needs(config, torch.bfloat16, TOKENS)
     found |= {f"train {name}": need for name, need in stages.items()}
-    return found | {"resume t2i": resume_need(stages["t2i"])} | published_needs(config)
+    return found | {"resume t2i": resume_need(stages["t2i"])}
 
 
 def prepare(name: SizeName, place: Path, repository: Path) -> None:
@@ -210,9 +211,7 @@ def process(
     whether it was killed."""
     begun, killed, most = time.monotonic(), False, 0
     with log.open("w") as file:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "ladder.cli.main", *words], cwd=place, stdout=file, stderr=file
-        )
+        started = subprocess.Popen([*COMMAND, *words], cwd=place, stdout=file, stderr=file)
         while started.poll() is None:
             most = max(most, peak(started.pid))
             if killing is not None and killing():
