@@ -2,10 +2,8 @@
 
 The classes that train and draw are built of fake tensors (`ladder.profiling.live_memory`) and take
 their steps: a stage its training step with gradients, moments and averages, a drawing its solver's
-steps and the autoencoder. What is there all the time (weights) and what only processes of the real
-size showed (the libraries, pages of files that are being read) is added by name.
-
-Letters: B batch, T tokens of a prompt.
+steps and the autoencoder. What is there all the time is added by name: weights, and the libraries,
+whose size only running processes show.
 """
 
 from __future__ import annotations
@@ -55,7 +53,6 @@ class Need:
     """Bytes at the worst moment, by what they are for."""
 
     parts: dict[str, float]
-    flop: float = 0.0
 
     @property
     def bytes(self) -> int:
