@@ -268,7 +268,7 @@ def test_pictures_that_say_nothing(words, complaint, refused):
 
 def test_the_picture_is_shown(run, monkeypatch):
     shown = []
-    monkeypatch.setattr("typer.launch", lambda path: shown.append(path) or 0)
+    monkeypatch.setattr("typer.launch", lambda path, wait: shown.append(path) or 0)
     run("generate", "a star", "--steps", "1", "-o", "a.png")
     run("generate", "a star", "--steps", "1", "-o", "b.png", "--open")
     assert shown == ["b.png"]

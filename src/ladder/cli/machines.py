@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from ladder.cli.options import EXPERIMENTS, enter_repository
+from ladder.config.files import write_text
 
 app = typer.Typer()
 
@@ -40,7 +41,7 @@ def real_size(
     found = real_size.real_size(size, place, root, threads or os.cpu_count() or 1, print_now)
     print(f"{found['machine']}: {found['seconds']} s")
     if out:
-        out.write_text(json.dumps(found, indent=1) + "\n")
+        write_text(out, json.dumps(found, indent=1) + "\n")
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
@@ -61,7 +62,7 @@ def gpu(
 
     found = gpu.measure(size, place, root, device, speed, print_now)
     if out:
-        out.write_text(json.dumps(found, indent=1) + "\n")
+        write_text(out, json.dumps(found, indent=1) + "\n")
 
 
 def print_now(line: str) -> None:

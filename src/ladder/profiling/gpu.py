@@ -2,7 +2,7 @@
 
 In one run, on random weights, in bfloat16: our training step and our sampling against the published
 ones (`train_step`, `sampling`), with the share of the GPU's speed that the step reaches; then the
-verbs as processes on small models: two stages' worth of steps by as many processes as there are
+verbs as processes on small models: a few steps of each stage by as many processes as there are
 GPUs, and a picture drawn. All of it takes a few minutes. On a CPU, at a small size, the same runs
 to try it.
 """

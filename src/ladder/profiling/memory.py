@@ -2,10 +2,8 @@
 
 The classes that train and draw are built of fake tensors (`ladder.profiling.live_memory`) and take
 their steps: a stage its training step with gradients, moments and averages, a drawing its solver's
-steps and the autoencoder. What is there all the time (weights) and what only processes of the real
-size showed (the libraries, pages of files that are being read) is added by name.
-
-Letters: B batch, T tokens of a prompt.
+steps and the autoencoder. What is there all the time is added by name: weights, and the libraries,
+whose size only running processes show.
 """
 
 from __future__ import annotations
@@ -55,7 +53,6 @@ class Need:
     """Bytes at the worst moment, by what they are for."""
 
     parts: dict[str, float]
-    flop: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -261,9 +258,9 @@ def stage_need(config: Config, stage: Stage, took: Took, processes: int, device:
         "libraries": CUDA if device == "cuda" else LIBRARIES["train"],
         "MLLM": took.frozen * sharded,
         "generator and connectors": took.own * sharded,
-        "moving average": FLOAT * took.numbers * spread,
     }
     kept = {
+        "moving average": FLOAT * took.numbers * spread,
         "moments": 2 * FLOAT * took.numbers * spread,
         "gradients": took.trained * spread,
     }
@@ -313,9 +310,17 @@ def drawing_rise(models: FakeModels, batch: int, caption: int, pictures: int) ->
     return found
 
 
+def resume_need(stage: StageNeed) -> Need:
+    """Of a stage that goes on: by itself, a process reads the whole checkpoint."""
+    models = ("libraries", "MLLM", "generator and connectors")
+    own = {name: stage.parts[name] for name in models}
+    return max(stage, Need(own | {"checkpoint": stage.checkpoint}), key=lambda need: need.bytes)
+
+
 def verb_needs(config: Config, dtype: torch.dtype, tokens: int) -> dict[str, Need]:
     """Of what one process does on a CPU with a picture of the generator's size: `encode`, and in
-    `dtype` `generate`, `edit` and `ask`, whose answer has so many tokens."""
+    `dtype` `generate`, `edit` and `ask`, whose answer has so many tokens, and the import and export
+    of a published checkpoint that is stored in it."""
     with fake():
         models = FakeModels(config, dtype)
         ladder, autoencoder = models.ladder.eval(), models.autoencoder
@@ -324,7 +329,10 @@ def verb_needs(config: Config, dtype: torch.dtype, tokens: int) -> dict[str, Nee
             "libraries": LIBRARIES["draw"], "MLLM": frozen,
             "generator and connectors": weights(ladder) - frozen, "autoencoder": decoder,
         }  # fmt: skip
+        words = ladder.understanding.mllm.get_input_embeddings().weight
         load = everything | {"scale of the embeddings": scale_rise(ladder)}
+        check = everything | {"check of weights": rise(lambda: words.isfinite().all())}
+        copy = {"copy of the embeddings": words.nbytes}
         drawn = [{"drawing": drawing_rise(models, 1, CAPTION, pictures)} for pictures in (0, 1)]
         side = ladder.generator.config.sample_size * compression(autoencoder)
         pictures = torch.empty(config.encoding.batch, 3, side, side, dtype=dtype)
@@ -333,9 +341,11 @@ def verb_needs(config: Config, dtype: torch.dtype, tokens: int) -> dict[str, Nee
             answer = rise(lambda: models.answer(tokens))
     return {
         "encode": Need(
-            {"libraries": LIBRARIES["curate"], "autoencoder": decoder, "pass": encoding}
+            {"libraries": LIBRARIES["curate"], "autoencoder": decoder, "pictures": encoding}
         ),
-        "generate": worst({"load": load, "draw": everything | drawn[0]}),
-        "edit": worst({"load": load, "draw": everything | drawn[1]}),
-        "ask": worst({"load": load, "answer": everything | {"answer": answer}}),
+        "generate": worst({"load": load, "check": check, "draw": everything | drawn[0]}),
+        "edit": worst({"load": load, "check": check, "draw": everything | drawn[1]}),
+        "ask": worst({"load": load, "check": check, "answer": everything | {"answer": answer}}),
+        "import": worst({"load": load | copy, "check": check | copy}),
+        "export": worst({"load": load, "write": everything | copy}),
     }

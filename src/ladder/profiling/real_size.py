@@ -39,11 +39,12 @@ from ladder.profiling.memory import (
     CAPTION,
     LIBRARIES,
     Need,
-    published_needs,
+    StageNeed,
     resume_need,
     stage_needs,
     verb_needs,
 )
+from ladder.profiling.plan import MetaModels, edits, flops
 from ladder.profiling.random_folders import write_generator, write_mllm, write_published
 from ladder.profiling.random_models import SIZES, SizeName
 
@@ -54,6 +55,7 @@ TOKENS = 5
 LORA_RANK = 16
 INSTRUCTION = "turn the picture into a black and white photograph"
 QUESTION = "What is to be seen in this photograph?"
+COMMAND = (sys.executable, "-m", "ladder.cli.main")
 POLL = 0.05
 """Seconds between two looks at whether a checkpoint was written."""
 GB = 1e9
@@ -78,6 +80,7 @@ def settings(threads: int) -> list[str]:
     own = [
         f"threads={threads}", "cluster.strategy=auto", "cluster.devices=1", "cluster.workers=0",
         "curation.workers=0", "curation.evaluation_share=0.0", "curation.duplicates=false",
+        "training.validation.every=0",
         "encoding.workers=0", "encoding.batch=1",
         "foundations.mllm=models/mllm", "foundations.generator=models/sana",
         f"model.lora_rank={LORA_RANK}",
@@ -99,12 +102,13 @@ def real_size(
     begun, size = time.monotonic(), SIZES[name]
     prepare(name, place, repository)
     own = settings(threads)
-    run = Runner(place, say, apart_from(planned, place, own))
+    run = Runner(place, say, *apart_from(planned, place, own))
     full = ["--profile", "paper", *own]
     ladder = ["--model", "models/ladder", "--dtype", "bfloat16"]
     run("curate", ["curate", *full])
     run("encode", ["encode", *full])
-    run("train t2i", ["train", "t2i", *full], written_twice(place / "runs/ladder-0/t2i/last.ckpt"))
+    checkpoint = place / "runs/ladder-0/t2i/last.ckpt"
+    run("train t2i", ["train", "t2i", *full], written_twice(checkpoint), checkpoint)
     run("resume t2i", ["train", "t2i", *full])
     run("train ti2i", ["train", "ti2i", *full])
     shutil.rmtree(place / "runs/ladder-0/t2i/ladder/generator")
@@ -138,15 +142,20 @@ def apart_from(run: Callable[..., Found], *words: object) -> Found:
         return pool.apply(run, words)
 
 
-def planned(place: Path, own: Sequence[str]) -> dict[str, Need]:
-    """What each verb will need."""
+def planned(place: Path, own: Sequence[str]) -> tuple[dict[str, Need], dict[str, float]]:
+    """What each verb will need of memory, and the FLOP of a step of each stage."""
     os.chdir(place)
     config = load("paper", arguments=own)
     stages = stage_needs(config, CAPTION, device="cpu")
     found = {"curate": Need({"libraries": LIBRARIES["curate"]})}
     found |= verb_needs(config, torch.bfloat16, TOKENS)
     found |= {f"train {name}": need for name, need in stages.items()}
-    return found | {"resume t2i": resume_need(stages["t2i"])} | published_needs(config)
+    models = MetaModels(config)
+    flop = {
+        f"train {name}": flops(models, CAPTION, True, edits(getattr(config.stages, name))).total
+        for name in stages
+    }
+    return found | {"resume t2i": resume_need(stages["t2i"])}, flop
 
 
 def prepare(name: SizeName, place: Path, repository: Path) -> None:
@@ -180,15 +189,26 @@ class Runner:
     """Runs verbs in `place`, and keeps what each took beside what was planned for it."""
 
     def __init__(
-        self, place: Path, say: Callable[[str], None], planned: dict[str, Need] | None = None
+        self,
+        place: Path,
+        say: Callable[[str], None],
+        planned: dict[str, Need] | None = None,
+        flop: dict[str, float] | None = None,
     ) -> None:
-        self.place, self.say, self.planned = place, say, planned or {}
+        """`flop`: of a step of those verbs that take one."""
+        self.place, self.say = place, say
+        self.planned, self.flop = planned or {}, flop or {}
         self.found: dict[str, dict[str, Any]] = {}
 
     def __call__(
-        self, name: str, words: Sequence[str], killing: Callable[[], bool] | None = None
+        self,
+        name: str,
+        words: Sequence[str],
+        killing: Callable[[], bool] | None = None,
+        written: Path | None = None,
     ) -> None:
-        """Raises ChildProcessError if the process fails, or isn't killed where it should be."""
+        """`written` is the checkpoint that it leaves. Raises ChildProcessError if the process
+        fails, or isn't killed where it should be."""
         log = self.place / f"{name.replace(' ', '-')}.log"
         ended, killed = process(words, self.place, log, killing)
         if killed != (killing is not None) or (ended.code and not killed):
@@ -199,6 +219,10 @@ class Runner:
         row: dict[str, Any] = {"measured_bytes": ended.bytes, "seconds": round(ended.seconds, 1)}
         if need := self.planned.get(name):
             row |= {"planned_bytes": need.bytes, "largest": need.largest}
+            if isinstance(need, StageNeed) and written is not None:
+                row |= {"planned_file": need.checkpoint, "measured_file": written.stat().st_size}
+            if flop := self.flop.get(name):
+                row |= {"flop": flop}
         self.found[name] = row
         self.say(line(name, row))
 
@@ -210,9 +234,7 @@ def process(
     whether it was killed."""
     begun, killed, most = time.monotonic(), False, 0
     with log.open("w") as file:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "ladder.cli.main", *words], cwd=place, stdout=file, stderr=file
-        )
+        started = subprocess.Popen([*COMMAND, *words], cwd=place, stdout=file, stderr=file)
         while started.poll() is None:
             most = max(most, peak(started.pid))
             if killing is not None and killing():
@@ -318,7 +340,11 @@ def line(name: str, row: dict[str, Any]) -> str:
     if "planned_bytes" not in row:
         return f"{name:15}{'':12}{measured:9.2f} GB{'':9}{seconds:8.1f} s"
     planned = row["planned_bytes"] / GB
+    more = f", {row['flop'] / 1e12:.1f} TFLOP a step" if "flop" in row else ""
+    if "planned_file" in row:
+        more += f", checkpoint {row['planned_file'] / GB:.2f} GB planned, "
+        more += f"{row['measured_file'] / GB:.2f} GB measured"
     return (
         f"{name:15}{planned:9.2f} GB{measured:9.2f} GB ({planned / measured - 1:+6.1%})"
-        f"{seconds:8.1f} s   {row['largest']}"
+        f"{seconds:8.1f} s   {row['largest']}{more}"
     )
