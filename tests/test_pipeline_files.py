@@ -121,7 +121,7 @@ def sections_named(name: str) -> set[str]:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_names_the_parameters_it_reads(name: str):
     needed = sections_read(ENTRIES[name]) | sections_passed(STAGES[name]["cmd"].split()[1])
-    needed -= HARMLESS.get(name, {"threads", "cluster"})
+    needed -= HARMLESS.get(name, {"threads", "cluster", "training"})
     named = sections_named(name)
     assert needed <= named, f"{name}: add {sorted(needed - named)}"
     assert named <= set(Config.__dataclass_fields__)

@@ -268,7 +268,7 @@ def test_pictures_that_say_nothing(words, complaint, refused):
 
 def test_the_picture_is_shown(run, monkeypatch):
     shown = []
-    monkeypatch.setattr("typer.launch", lambda path: shown.append(path) or 0)
+    monkeypatch.setattr("typer.launch", lambda path, wait: shown.append(path) or 0)
     run("generate", "a star", "--steps", "1", "-o", "a.png")
     run("generate", "a star", "--steps", "1", "-o", "b.png", "--open")
     assert shown == ["b.png"]
@@ -317,7 +317,7 @@ def test_questions_are_answered_in_their_order(run, pipeline, monkeypatch):
         (["generate", "a", "-o", "drawn"], "must end in .png, .jpg, .jpeg, .webp, got drawn"),
         (["generate", "a", "-o", "drawn.gif"], "must end in"),
         (["generate", "a", "-o", "no/drawn.png"], "no: no such folder"),
-        (["generate", "a", "-o", "folder.png"], "folder.png: a folder, and no picture"),
+        (["generate", "a", "-o", "folder.png"], "folder.png: a folder, and no file"),
         (["edit", "a.png", "-"], "stdin must hold a line of text"),
         (["edit", "missing.png", "turn it"], "missing.png: No such file"),
         (["ask", "a.png", "-"], "stdin must hold a line of text"),

@@ -1,7 +1,7 @@
 """Two processes on CPUs (gloo), started by torchrun as on a cluster, against one.
 
 Weights are whole on both (ddp), sharded (fsdp), or whole beside sharded gradients and moments
-(deepspeed, skipped where that package is missing; its parts are float32 whatever the weights are).
+(deepspeed, which the lock has; its parts are float32 whatever the weights are).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from ladder.config.load import Config, load
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 needs_deepspeed = pytest.mark.skipif(
-    find_spec("deepspeed") is None, reason="deepspeed is missing: pip install deepspeed"
+    find_spec("deepspeed") is None,
+    reason="deepspeed is missing, though the lock has it: make setup",
 )
 DEEPSPEED = pytest.param("deepspeed", marks=needs_deepspeed)
 strategies = pytest.mark.parametrize("strategy", ["ddp", "fsdp", DEEPSPEED])
@@ -193,6 +194,40 @@ def test_a_checkpoint_of_two_ranks_resumes_on_one(short, encoded, tmp_path, befo
     assert run(longer, encoded, alone, "auto", 1) == 0
     assert [k for _, k in taken] == [k for _, k in keys(alone, 0)[8:]], "it goes on at sample 48"
     assert [step for step, _ in curve(tmp_path / "t2i", "loss")] == [*range(10)]
+
+
+@strategies
+def test_one_process_reads_a_checkpoint_and_what_is_sharded_is_averaged_in_parts(
+    short, encoded, tmp_path, strategy
+):
+    """Interrupted, the two end with the weights of a run that wasn't."""
+    config = with_stage(short, "t2i", steps=8, batch=6, accumulate=1, sample_every=100)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run(config, encoded, whole, strategy, 2) == 0
+    assert run(config, encoded, parts, strategy, 2, outage=6) != 0
+    assert run(config, encoded, parts, strategy, 2) == 0
+    held = [json.loads((parts / f"{rank}.held.json").read_text()) for rank in range(2)]
+    assert held[0]["checkpoint"] == held[0]["whole"] > 0
+    assert held[1]["checkpoint"] == 0
+    shares = [entry["average"] / entry["whole"] for entry in held]
+    if strategy == "ddp":
+        assert shares == [1.0, 1.0]
+    else:
+        assert sum(shares) == pytest.approx(1.0)
+        assert max(shares) < 0.7
+    for rank in range(2):
+        assert equal(trained(whole, rank), trained(parts, rank))
+
+
+def test_a_stage_is_compiled_and_fused_if_that_is_asked_for(short, encoded, tmp_path):
+    """It takes the steps of the plain one but for rounding."""
+    config = with_stage(short, "t2i", steps=4, batch=6, accumulate=1, sample_every=3)
+    fast = dataclasses.replace(config.cluster, compile=True, fused=True)
+    fast = dataclasses.replace(config, cluster=fast)
+    for name, chosen in (("plain", config), ("fast", fast)):
+        assert run(chosen, encoded, tmp_path / name, "auto", 1) == 0
+    ours, theirs = ([v for _, v in curve(tmp_path / n / "t2i", "loss")] for n in ("fast", "plain"))
+    assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def test_several_processes_need_a_strategy():

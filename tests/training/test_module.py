@@ -194,27 +194,21 @@ def test_the_state_is_without_the_mllm_and_is_taken_back(short, module):
         module.load_state_dict({})
 
 
-def test_a_compiled_generator_trains_as_the_plain_one_and_is_drawn_with_uncompiled(
-    short, module, batch, monkeypatch
-):
-    loss = module.training_step(batch, 0)
-    loss.backward()
-    expected = {name: value.grad for name, value in module.ladder.named_trainables()}
-    module.ladder.zero_grad(set_to_none=True)
-    compiled = []
-    # The compiler's last part, which makes machine code, takes minutes.
-    plain = torch.compile
-    monkeypatch.setattr(
-        torch, "compile", lambda f: compiled.append(f) or plain(f, backend="aot_eager")
-    )
-    ladder = module.ladder
+def test_only_steps_run_the_compiled_generator(short, module, batch, monkeypatch):
+    """What is drawn meanwhile doesn't: a ladder's own velocity stays as it is."""
+    ladder, calls = module.ladder, []
+
+    def compiled(function):
+        assert function == ladder.velocity
+        return lambda *inputs: calls.append(inputs) or function(*inputs)
+
+    monkeypatch.setattr(torch, "compile", compiled)
     again = LadderModule(ladder, short.stages.ti2i, short.flow, "ti2i", seed=0, compiled=True)
-    assert compiled == [ladder.velocity]
-    other = again.training_step(batch, 0)
-    other.backward()
-    torch.testing.assert_close(other, loss)
-    for name, value in ladder.named_trainables():
-        torch.testing.assert_close(value.grad, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+    assert torch.equal(again.training_step(batch, 0), module.training_step(batch, 0))
+    assert len(calls) == 1
+    latents = batch.latents
+    ladder.velocity(latents, torch.ones(len(latents)), ladder.conditions(batch.prompts))
+    assert len(calls) == 1
 
 
 def test_fused_adamw_makes_the_steps_of_the_plain_one(short):

@@ -202,13 +202,3 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(
     for name, value in weights(mixed / "ladder").items():
         assert value.dtype == torch.float32, name
     assert not equal(weights(mixed / "ladder"), weights(exact / "ladder"))
-
-
-@pytest.mark.slow
-def test_a_stage_is_compiled_and_fused_if_that_is_asked_for(short, encoded, tmp_path):
-    """With machine code as well, so it needs a C++ compiler."""
-    cluster = dataclasses.replace(short.cluster, compile=True, fused=True)
-    fast = train(dataclasses.replace(short, cluster=cluster), encoded, tmp_path / "a")
-    plain = train(short, encoded, tmp_path / "b")
-    ours, theirs = ([loss for _, loss in curve(folder, "loss")] for folder in (fast, plain))
-    assert ours == pytest.approx(theirs, rel=1e-3)

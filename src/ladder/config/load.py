@@ -41,7 +41,7 @@ from ladder.config.training_schema import (
     Training,
     Validation,
 )
-from ladder.config.types import RULES, Count, Natural
+from ladder.config.types import RULES, Count, Seed
 
 __all__ = [
     "Cluster",
@@ -83,7 +83,7 @@ SHOWS_OR_KEEPS = re.compile(r"stages\.\w+\.(sample_every|checkpoint_every)|train
 class Config:
     """Every setting of a run."""
 
-    seed: Natural
+    seed: Seed
     """Seeds queries, connector, data order, noise, times and condition dropout."""
     arm: str
     """Which experiments/arms/<arm>.yaml is laid over the parameters."""

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.data.images import read_picture
 from ladder.evaluation.generate import noise
-from ladder.evaluation.json_files import dumps, read_json
+from ladder.evaluation.json_files import dumps
 from ladder.evaluation.published import Drawing
 from ladder.evaluation.vlm_judges.pictures import QUARTERS
 from ladder.inference.pipeline import LadderPipeline
@@ -88,7 +88,7 @@ def draw_benchmark(
             for one, picture in zip(part, drawn(pipeline, part, out, settings), strict=True):
                 for path, content in one.beside.items():
                     if isinstance(content, str):
-                        write_text(out / path, content)
+                        write_text(out / path, content, shared=True)
                     else:
                         save(content(), out / path)
                 save(picture, out / one.path)  # last: where it is, all is there
@@ -102,7 +102,7 @@ def check_note(path: Path, note: dict[str, Any]) -> None:
         if (found := read_json(path)) != note:
             raise ValueError(f"{path.parent} is drawn with {found}, not with {note}")
     else:
-        write_text(path, dumps(note, indent=1) + "\n")
+        write_text(path, dumps(note, indent=1) + "\n", shared=True)
 
 
 def batches(drawings: Sequence[Drawing], size: int) -> Iterator[list[Drawing]]:

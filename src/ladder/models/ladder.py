@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ladder.config.files import read_json
 from ladder.config.load import Foundations, Model
 from ladder.models.connector import Connector, ConnectorPerRung
 from ladder.models.generator import families
@@ -274,7 +275,7 @@ class Ladder(ModelMixin):
         ValueError if the MLLM isn't the one the ladder was trained on, or keys don't match.
         """
         folder, dtype = Path(folder), torch_dtype or torch.float32
-        settings = json.loads((folder / CONFIG).read_text())
+        settings = read_json(folder / CONFIG)
         taps = Taps(**settings["taps"] | {"layers": tuple(settings["taps"]["layers"])})
         require_sizes(settings, folder / WEIGHTS)
         reference = Reference.read(settings["mllm"], folder)

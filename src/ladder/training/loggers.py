@@ -139,8 +139,10 @@ def rows_taken(path: Path, start: int) -> list[dict[str, float]]:
     """The rows of a table for steps before `start`; the file is gone afterwards."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    text = path.read_text()
+    # A kill or a full disk may have left half a row at the end.
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(lines)]
     path.unlink()
     return [row for row in rows if row["step"] < start]
 

@@ -18,6 +18,7 @@ import xxhash
 from fsspec import AbstractFileSystem
 from tqdm import tqdm
 
+from ladder.config.files import write_text
 from ladder.data.sources.tar import safe_name
 
 STATE = ".brought.json"
@@ -58,8 +59,8 @@ def bring(url: str, folder: Path) -> Path:
         system.get_file(path, str(unfinished))
         unfinished.replace(local)
         known[names[path]] = states[names[path]]
-        _write(state, known)
-    _write(state, known)
+        write_text(state, json.dumps(known))
+    write_text(state, json.dumps(known))
     return folder
 
 
@@ -97,9 +98,3 @@ def _opened(url: str) -> tuple[AbstractFileSystem, str]:
 
 def _state(info: dict) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(info, sort_keys=True, default=str).encode())
-
-
-def _write(path: Path, held: dict[str, str]) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(held))
-    unfinished.replace(path)

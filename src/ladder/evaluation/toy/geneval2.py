@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ladder.config.files import write_text
 from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import draw
@@ -196,7 +197,7 @@ class Geneval2Toy:
         """Write geneval2_data.jsonl and geneval2.json, prompts and answers in GenEval 2's forms,
         into `notes`, and geneval2.png, first pictures of the first prompts, into `grids`."""
         lines = "".join(json.dumps(one.row) + "\n" for one in self.prompts)
-        (notes / "geneval2_data.jsonl").write_text(lines)
+        write_text(notes / "geneval2_data.jsonl", lines)
         judged = [one for one in outcomes if one.metric == "geneval2_toy"]
         items = [
             self.prompts[one.number].row
@@ -204,7 +205,7 @@ class Geneval2Toy:
             for one in judged
         ]
         file = {"judge": Oracle.name, "judge_version": Oracle.version, "items": items}
-        (notes / "geneval2.json").write_text(json.dumps(file) + "\n")
+        write_text(notes / "geneval2.json", json.dumps(file) + "\n")
         tiles: dict[str, list[Tile]] = {}
         for one in (one for one in judged if one.picture == 0):
             tile = Tile(seen[one.number][0].pixels, one.prompt, one.score == 1)

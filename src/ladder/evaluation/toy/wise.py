@@ -22,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ladder.config.files import write_text
 from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import draw
@@ -115,7 +116,7 @@ class WiseToy:
         wise.png, first pictures of the first prompts, into `grids`."""
         file = {"judge": Oracle.name, "judge_version": Oracle.version,
                 "items": [self.item(one) for one in outcomes]}  # fmt: skip
-        (notes / "wise.json").write_text(json.dumps(file) + "\n")
+        write_text(notes / "wise.json", json.dumps(file) + "\n")
         tiles: dict[str, list[Tile]] = {}
         for one in (one for one in outcomes if one.picture == 0):
             right = one.said.startswith(f"Consistency: {wise.HIGHEST}")
