@@ -379,6 +379,18 @@ def test_files_that_nobody_understands_are_named(tmp_path, raw):
     assert (sets["strange"]["read"], sets["strange"]["unread"]) == (0, ["data.bin"])
 
 
+def test_a_list_without_rows_is_named_and_a_tar_that_is_none_is_not(tmp_path, raw, write_list):
+    """The tar has its verdict; of the list nothing is said but that it wasn't read."""
+    (raw / "t2i/empty.csv").write_text("file_name,text\n")
+    (raw / "t2i/mapping.yaml").write_text("files: lists/*.jsonl\nimage: a\ncaption: b\n")
+    (raw / "edits/more.tar").write_bytes(b"none" * 999)
+    curate(raw, tmp_path / "out", CURATION)
+    sets = report_of(tmp_path / "out")["sets"]
+    assert sets["t2i"]["unread"] == ["empty.csv"]
+    assert sets["edits"]["unread"] == []
+    assert sets["edits"]["reasons"]["not_a_tar"] == 1
+
+
 @pytest.mark.parametrize("name", ["number=3", "reason=x", "set=1", "it's", "a [b]*?"])
 def test_sets_of_any_name(tmp_path, raw, name):
     (raw / "t2i").rename(raw / name)

@@ -209,6 +209,24 @@ def test_small_additions_to_a_picture_are_different_edits(tmp_path):
     assert reasons(verdicts(tmp_path, rows, near_duplicates=4, near_captions=0.8)) == [None] * 30
 
 
+def test_work_grows_as_the_set_does():
+    """What a row costs (sorted into tables, compared with those that it meets by chance), for the
+    sizes that `ladder bench decisions` times."""
+    rng = np.random.default_rng(0)
+
+    def each(count: int, distance: int) -> float:
+        looks = rng.integers(0, 2**63, count, np.uint64) * np.uint64(2)
+        masks = near._masks(count, distance)
+        met = sum(
+            len(i) for mask in masks[:5] for i, _ in near._meeting((looks & mask) * near.ODD, 0, 1)
+        )
+        return len(masks) * (near.SORTED + met / min(5, len(masks)) / count)
+
+    for distance in (0, 4):
+        costs = [each(count, distance) for count in (125_000, 250_000, 500_000)]
+        assert max(np.divide(costs[1:], costs[:-1])) <= 1.2
+
+
 @pytest.mark.parametrize("prefixes", [1, 8])
 def test_prefixes_cut_the_work_and_lose_nothing(tmp_path, monkeypatch, prefixes):
     monkeypatch.setattr(near, "PART", 2**22 if prefixes == 1 else 32)

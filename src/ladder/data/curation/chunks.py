@@ -36,7 +36,7 @@ class Listed:
     lengths: tuple[int, ...] = ()
     """Records of each chunk; none where the shard is not understood, or holds none."""
     used: tuple[str, ...] = ()
-    """Files that its records lie in."""
+    """Files that its records lie in, and the names of those that are rejected."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def list_shard(listed: Listed) -> Listed:
         part for record in records if isinstance(record, Record)
         for part in (record.target, *record.sources) if isinstance(part, Extent)
     )  # fmt: skip
-    used = tuple(sorted({str(part.path) for part in parts}))
+    faulty = {record.shard for record in records if isinstance(record, Rejected)}
+    used = tuple(sorted(faulty | {str(part.path) for part in parts}))
     result = replace(listed, lengths=tuple(lengths), used=used)
     with replacing(done) as part:
         part.write_bytes(pickle.dumps(result))
@@ -123,8 +124,8 @@ def unread(found: RawSet, lists: Iterable[Listed]) -> list[str]:
     mine = [listed for listed in lists if listed.set == found.folder.name]
     used = {path for listed in mine for path in listed.used}
     without = [listed.shard.name for listed in mine if not listed.lengths]
-    rest = [path for path in found.rest if str(path) not in used]
-    return sorted([*without, *(path.relative_to(found.folder).as_posix() for path in rest)])
+    rest = {str(path): path.relative_to(found.folder).as_posix() for path in found.rest}
+    return sorted([*without, *(name for path, name in rest.items() if not {path, name} & used)])
 
 
 def forget(work: Path, lists: Iterable[Listed], chunks: Iterable[Chunk]) -> None:

@@ -75,7 +75,7 @@ def survey(folder: Path) -> RawSet:
     mapped = set(folder.glob(mapping[0])) if mapping else set()
     side = _beside(files, tars) - mapped
     lists = [path for path in files if path.suffix.lower() in (*KINDS, *TABLES)]
-    lists = [path for path in _by_folder(lists) if path not in side and path.name != MAPPING]
+    lists = [path for path in _by_folder(lists) if path not in side]
     pictures = tuple(path for path in files if ROLES.get(path.suffix.lower()[1:]) == "image")
     stores = tuple(path for path in tars if lists and _has_pictures_only(path))
     captioned = [path for path in tars if path not in stores]
@@ -119,7 +119,7 @@ def _beside(files: list[Path], tars: list[Path]) -> set[Path]:
     return {
         path
         for path in files
-        if path.name in DESCRIPTIONS
+        if path.name in (*DESCRIPTIONS, MAPPING)
         or (path.suffix in (".parquet", ".json") and path.with_suffix("") in stems | keys)
         or (path.name.endswith("_stats.json") and path.with_name(path.name[:-11]) in tables)
         or (path.suffix == ".arrow" and path.name.startswith("cache-"))
