@@ -68,7 +68,7 @@ test-fast: setup  ## the tests that take less than five seconds each
 test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium
 	.venv-playground/bin/python -m pytest tests/playground
 
-test-distributed: setup  ## training in two processes, ZeRO too (DeepSpeed is installed, and needs a C++ compiler)
+test-distributed: setup  ## two processes, ZeRO too (installs DeepSpeed; needs a C++ compiler)
 	$(BIN)/python -m pip install --quiet "deepspeed==0.19.8"
 	$(BIN)/pytest tests/training/test_distributed.py
 
