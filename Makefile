@@ -15,8 +15,8 @@ PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parse
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz \
-  chaos check real-size gpu docs
+.PHONY: help setup repro ablations notebooks playground test test-fast test-playground \
+  test-distributed lint fuzz chaos check real-size gpu docs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ test-fast: setup  ## the tests that take less than five seconds each
 
 test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium
 	.venv-playground/bin/python -m pytest tests/playground
+
+test-distributed: setup  ## two processes, ZeRO too (installs DeepSpeed; needs a C++ compiler)
+	$(BIN)/python -m pip install --quiet "deepspeed==0.19.8"
+	$(BIN)/pytest tests/training/test_distributed.py
 
 lint: setup  ## style of code and notebooks
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Two processes on CPUs (gloo), started by torchrun as on a cluster, against one.
 
 Weights are whole on both (ddp), sharded (fsdp), or whole beside sharded gradients and moments
-(deepspeed, which the lock has; its parts are float32 whatever the weights are).
+(deepspeed, by `make test-distributed`; its parts are float32 whatever the weights are).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 needs_deepspeed = pytest.mark.skipif(
     find_spec("deepspeed") is None,
-    reason="deepspeed is missing, though the lock has it: make setup",
+    reason="deepspeed, which compiles C++, isn't locked: make test-distributed",
 )
 DEEPSPEED = pytest.param("deepspeed", marks=needs_deepspeed)
 strategies = pytest.mark.parametrize("strategy", ["ddp", "fsdp", DEEPSPEED])
