@@ -8,12 +8,14 @@ JOBS ?= 2
 # How long coverage leads the input of each parser, and how often the main job is killed.
 FUZZ_SECONDS ?= 120
 KILLS ?= 200
+# Where models with random weights are made, and kept for a second run.
+PLACE ?= /tmp/ladder
 PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parsers.py)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ablations notebooks playground test test-fast test-playground test-distributed lint fuzz chaos check docs
+.PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz \ chaos check real-size gpu docs test-distributed
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +86,12 @@ fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
 
 chaos: setup  ## kill the stages of a tiny main job 200 times (KILLS), fill its disk, interrupt it
 	CHAOS_KILLS=$(KILLS) $(BIN)/pytest -n $(JOBS) tests/chaos
+
+real-size: setup  ## every verb at the published size on random weights (24 GB of memory, 40 GB of disk)
+	$(BIN)/ladder real-size --place $(PLACE)/real-size --out experiments/results/real-size.json
+
+gpu: setup  ## training and drawing on GPUs against the published way, in minutes
+	$(BIN)/ladder gpu --place $(PLACE)/gpu --out gpu.json
 
 check: setup  ## are data, models, results and DVC's cache as they were recorded?
 	$(BIN)/ladder check

@@ -106,6 +106,13 @@ def test_each_instruction_changes_the_same_pictures(run):
     assert np.abs(pixels("both.png")[:SIDE] - pixels("first.png")).max() <= 1
 
 
+def test_an_edit_of_a_photograph_has_its_shape(run, pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline.ladder, "aspects", (1.0, 0.5, 2.0))
+    tiny_picture(0, (640, 330)).save("wide.jpg")
+    run("edit", "wide.jpg", "turn it", "--steps", "1")
+    assert Image.open("out.png").size == (48, 24)
+
+
 def test_a_device_and_a_precision_can_be_chosen(pipeline, tmp_path, monkeypatch, capsys):
     """What is named is loaded so, draws a picture and answers; auto is the CPU where no GPU is."""
     monkeypatch.chdir(tmp_path)
@@ -261,7 +268,7 @@ def test_pictures_that_say_nothing(words, complaint, refused):
 
 def test_the_picture_is_shown(run, monkeypatch):
     shown = []
-    monkeypatch.setattr("typer.launch", lambda path: shown.append(path) or 0)
+    monkeypatch.setattr("typer.launch", lambda path, wait: shown.append(path) or 0)
     run("generate", "a star", "--steps", "1", "-o", "a.png")
     run("generate", "a star", "--steps", "1", "-o", "b.png", "--open")
     assert shown == ["b.png"]
@@ -310,7 +317,7 @@ def test_questions_are_answered_in_their_order(run, pipeline, monkeypatch):
         (["generate", "a", "-o", "drawn"], "must end in .png, .jpg, .jpeg, .webp, got drawn"),
         (["generate", "a", "-o", "drawn.gif"], "must end in"),
         (["generate", "a", "-o", "no/drawn.png"], "no: no such folder"),
-        (["generate", "a", "-o", "folder.png"], "folder.png: a folder, and no picture"),
+        (["generate", "a", "-o", "folder.png"], "folder.png: a folder, and no file"),
         (["edit", "a.png", "-"], "stdin must hold a line of text"),
         (["edit", "missing.png", "turn it"], "missing.png: No such file"),
         (["ask", "a.png", "-"], "stdin must hold a line of text"),

@@ -160,7 +160,7 @@ def test_a_misspelt_word_is_answered_by_its_verb(
 
 @pytest.mark.parametrize(
     "option",
-    ["--devices=0", "--memory=nan", "--use=-1", "--caption=0.5", "--caption=9999999999999"],
+    ["--devices=0", "--memory=nan", "--mfu=-1", "--caption=0.5", "--caption=9999999999999"],
 )
 def test_a_plan_for_no_machine_is_refused(option: str, seen: list, capsys: pytest.CaptureFixture):
     name, _, value = option.partition("=")

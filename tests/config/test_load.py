@@ -200,6 +200,7 @@ def test_explicit_layers_with_the_norm():
         ("arm=nothing", ["no arm 'nothing' in", "last, last_prenorm, learned"]),
         ("arm=../arms/last", ["no arm '../arms/last'"]),
         ("seed=-1", ["seed must be at least 0, got -1"]),
+        ("seed=18446744073709551616", ["seed must be at most 9223372036854775807, got 184467"]),
     ],
 )  # fmt: skip
 def test_bad_arguments(argument: str, words: list[str]):

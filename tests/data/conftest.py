@@ -85,8 +85,9 @@ def write_list():
 @pytest.fixture(scope="session")
 def read_set():
     """folder of a raw set -> (samples by key, rejections)."""
+    from tests.stored import read_raw
+
     from ladder.data.shards import Sample
-    from ladder.data.sources.open import read_raw
 
     def _read_set(folder: Path):
         records = list(read_raw(folder, maximum_pixels=1_000_000))
@@ -101,7 +102,7 @@ def read_set():
 @pytest.fixture(scope="session")
 def write_curated():
     """(folder, samples by split by set) -> the folder, as `curate` would leave it."""
-    from ladder.data.shards import write_shards
+    from tests.stored import write_shards
 
     def _write_curated(folder: Path, sets) -> Path:
         manifest = {"sets": {}}

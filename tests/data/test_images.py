@@ -10,14 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from tests.data.making import png, swapped_profile
+from tests.stored import decode_stored
 
-from ladder.data.images import (
-    BadSampleError,
-    decode,
-    decode_stored,
-    encode_png,
-    storable,
-)
+from ladder.data.images import BadSampleError, decode, encode_png, storable
 
 LIMIT = 1_000_000
 ORANGE = (240, 140, 20)
@@ -73,22 +69,6 @@ def test_what_is_transparent_becomes_white(image_file, mode):
     assert result.getpixel((7, 3)) == (100, 100, 100)
 
 
-def png(depth: int, colour: int, rows: list[bytes], clear: bytes | None = None) -> bytes:
-    """A PNG of the given bit depth and colour type, written by hand: `rows` without filter bytes,
-    `clear` the transparent colour in samples of that depth, each in two bytes."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    samples = {0: 1, 2: 3}[colour]
-    width = len(rows[0]) * 8 // (depth * samples)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
-    transparent = b"" if clear is None else chunk(b"tRNS", clear)
-    return b"\x89PNG\r\n\x1a\n" + header + transparent + pixels + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize(
     ("depth", "row", "clear"),
     [
@@ -120,22 +100,6 @@ def test_a_palette_png_without_its_palette_is_undecodable():
     chunk = struct.pack(">I", 13) + b"IHDR" + header
     chunk += struct.pack(">I", zlib.crc32(b"IHDR" + header))
     assert reason_of(data[:8] + chunk + data[8 + len(chunk) :]) == "undecodable"
-
-
-def swapped_profile() -> bytes:
-    """sRGB's profile with red and blue exchanged: whoever applies it sees the other colour."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    places = {}
-    for number in range(struct.unpack(">I", profile[128:132])[0]):
-        start = 132 + 12 * number
-        places[bytes(profile[start : start + 4])] = struct.unpack(
-            ">I", profile[start + 4 : start + 8]
-        )[0]
-    red, blue = places[b"rXYZ"], places[b"bXYZ"]
-    profile[red : red + 20], profile[blue : blue + 20] = (
-        profile[blue : blue + 20], profile[red : red + 20],
-    )  # fmt: skip
-    return bytes(profile)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

@@ -12,9 +12,9 @@ import pytest
 import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.stored import decode_stored, read_shards, write_shards
 
-from ladder.data.images import decode_stored
-from ladder.data.shards import Packed, Sample, header, read_shards, write_shard, write_shards
+from ladder.data.shards import Packed, Sample, header, write_shard
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 
@@ -87,12 +87,6 @@ def test_webdataset_reads_our_shards(tmp_path, samples):
         assert decode_stored(row["target.png"]) == sample.target
         sources = [row[name] for name in sorted(row) if name.startswith("source")]
         assert [decode_stored(source) for source in sources] == list(sample.sources)
-
-
-def test_shards_are_not_mixed_with_older_ones(tmp_path, samples):
-    write_shards(samples, tmp_path, 2)
-    with pytest.raises(ValueError, match=r"must hold no shards yet, but has 00000.tar"):
-        write_shards(samples, tmp_path, 2)
 
 
 def test_a_cut_shard_is_an_error(tmp_path, samples):

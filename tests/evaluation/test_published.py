@@ -6,6 +6,7 @@ layouts are built of it too.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ REPLIES = {
     "yes or no": "Yes", "one word": "Two", "Mark VIE": '{"score": [6, 6]}',
     "Mark RISE": "Final Score: 4", "Mark LOGIC": "Final Score: 1",
     "Mark PROMPT": "Consistency: 2\nRealism: 1\nAesthetic Quality: 0",
-    "Mark UGE": "Fine. Score: 3 (ok)", "Mark EDIT": THREE_MARKS,
+    "Copy the TEXT.": "Two, three!", "Mark UGE": "Fine. Score: 3 (ok)", "Mark EDIT": THREE_MARKS,
 }  # fmt: skip
 """What the judge says, by a piece of what it is asked."""
 
@@ -107,6 +108,14 @@ def files(tmp_path: Path) -> dict[str, list[str]]:
     vqa = {"prompt": "two stars", "atom_count": 3, "skills": ["count"],
            "vqa_list": [["How many stars are in the image?", "two"]]}  # fmt: skip
     write(source / "geneval2_data.jsonl", f"{json.dumps(vqa)}\n" * 2)
+    code = """class Reader:
+    def __init__(self):
+        self.qwen_prompt = ("Copy the" " TEXT.")
+"""
+    write(source / "textbench/evaluate_text_reward.py", code)
+    for name in ("text_prompts.jsonl", "text_prompts_zh.jsonl"):
+        rows = [{"prompt_id": n, "prompt": "a sign", "text": ["TWO", "words"]} for n in (0, 7)]
+        write(source / "textbench" / name, "".join(json.dumps(row) + "\n" for row in rows))
     prompts = {name: "Mark LOGIC" if "logical" in name else "Mark RISE {instruct}"
                for name in RISE_PROMPTS}  # fmt: skip
     write(source / "utils.py", "".join(f'{name} = "{text}"\n' for name, text in prompts.items()))
@@ -119,7 +128,8 @@ def files(tmp_path: Path) -> dict[str, list[str]]:
         "geneval": home, "dpg": home, "tiif": [*home, "--name", "ours"], "imgedit": with_originals,
         "imgedit-uge": with_originals,
         "imgedit-multiturn": [*with_originals, "--questions", str(tmp_path / "turns.json")],
-        "gedit": home, "wise": home, "wise-verified": home, "geneval2": home, "rise": home,
+        "gedit": home, "wise": home, "wise-verified": home, "geneval2": home, "longtext": home,
+        "longtext-zh": home, "rise": home,
     }  # fmt: skip
 
 
@@ -140,10 +150,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeSer
 QUICK = ["--steps", "1", "--guidance", "1", "--image-guidance", "1"]
 EXPECTED = {
     "dpg": 100.0, "tiif": 1.0, "imgedit": 3.0, "imgedit-uge": 3.0, "imgedit-multiturn": 3.0,
-    "gedit": 6.0, "wise": 0.8, "geneval2": 100.0, "rise": 50.0,
+    "gedit": 6.0, "wise": 0.8, "geneval2": 100.0, "longtext": 0.5, "longtext-zh": 0.5, "rise": 50.0,
 }  # fmt: skip
-"""The overall score under those replies. RISE: 4 of 5 isn't right, 1 of 1 is."""
-REQUESTS = {"dpg": 16, "tiif": 4, "imgedit-multiturn": 4, "gedit": 4, "rise": 3}
+"""The overall score under those replies. RISE: 4 of 5 isn't right, 1 of 1 is. LongText: one of two
+words; T, w, o and r of the characters TWOwords."""
+REQUESTS = {"dpg": 16, "tiif": 4, "imgedit-multiturn": 4, "gedit": 4, "rise": 3, "longtext": 8,
+            "longtext-zh": 8}  # fmt: skip
 """Different questions about two items, where they aren't two."""
 
 
@@ -169,12 +181,39 @@ def test_every_benchmark_is_drawn_asked_and_scored(
     assert len(server.bodies) == REQUESTS.get(name, 2), "nothing is asked twice"
 
 
+@pytest.mark.slow
+def test_geneval_is_drawn_detected_and_scored(
+    files: dict,
+    tiny_detector: Path,
+    tiny_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+):
+    """By a detector of random weights, which knows cows: nothing is right, all is there."""
+    clause = {"tag": "counting", "include": [{"class": "cow", "count": 99}], "prompt": "a star"}
+    prompts, out = tmp_path / "cows.jsonl", tmp_path / "out"
+    write(prompts, f"{json.dumps(clause)}\n" * 2)
+    words = ["benchmark", "geneval", "--out", str(out), *files["geneval"], *QUICK]
+    words += ["--questions", str(prompts), "--judge", "mask2former+clip"]
+    words += ["--judge-model", str(tiny_detector), "--clip", str(tiny_clip)]
+    assert main.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "8 pictures drawn" in shown
+    assert "8 pictures seen" in shown
+    assert "0.000 [0.000, 0.000]" in shown
+    found = json.loads((out / "score.json").read_text())
+    assert (found["images"], found["partial"], found["missing"]) == (8, False, [])
+    assert main.main([*words, "--limit", "1"]) == 0
+    assert "0 pictures drawn" in capsys.readouterr().out
+
+
 def test_pictures_lie_where_the_benchmarks_want_them(files: dict, tmp_path: Path):
     wanted = {
         "geneval": "00001/samples/0003.png", "dpg": "b.png",
         "tiif": "style/ours/long_description/1.png", "imgedit": "b.png", "imgedit-uge": "b.png",
         "imgedit-multiturn": "b_2.png", "gedit": "fullset/ps_human/en/k1.png", "wise": "2.png",
-        "wise-verified": "2.png", "geneval2": "00001.png",
+        "wise-verified": "2.png", "geneval2": "00001.png", "longtext": "0007_4.png",
+        "longtext-zh": "0007_4.png",
         "rise": f"images/{LOGICAL}/l1.png",
     }  # fmt: skip
     assert {*wanted} == {*DRAWINGS} == {*SCORERS} == {*files}
@@ -264,7 +303,53 @@ def test_models_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main.main([*words, "--format", "csv"]) == 0
     first = capsys.readouterr().out.splitlines()[:2]
     assert first[0].startswith("model,judge,origin,benchmark,mean,low,high")
-    assert first[1] == "a,one,ours,imgedit,4.0,3.0,5.0,2.0,False"
+    assert first[1] == "a,one,ours,imgedit,4.0,3.0,5.0,2,False"
     write(tmp_path / "other.json", {"benchmark": "none"})
     assert main.main(["table", str(tmp_path / "other.json")]) == 2
     assert "must be printed by `ladder score`" in capsys.readouterr().err
+
+
+def printed(path: Path, **changes: Any) -> Path:
+    found = {"model": "m", "benchmark": "dpg", "partial": False, "judge": "one",
+             "overall": {"mean": 80.0, "low": 79.0, "high": 81.5, "n": 1065}}  # fmt: skip
+    write(path, found | changes)
+    return path
+
+
+def test_names_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """A bar ends a cell of Markdown, a line break ends a row; LaTeX has more of the kind."""
+    odd = printed(tmp_path / "odd.json", model="a|b\nc_d & 5% #1 {x}", partial=True)
+    assert main.main(["table", str(odd)]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2].startswith(r"| a\|b c_d & 5% #1 {x} ")
+    assert "80.00* [79.00, 81.50]" in rows[2]
+    assert len({len(row.replace(r"\|", "..")) for row in rows}) == 1
+    assert main.main(["table", str(odd), "--format", "latex"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("a|b"))
+    assert row.startswith(r"a|b c\_d \& 5\% \#1 \{x\} & one & ours & 80.00* [79.00, 81.50] \\")
+    assert main.main(["table", str(odd), "--format", "csv"]) == 0
+    rows = [*csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    assert (rows[0]["model"], rows[0]["prompts"]) == ("a|b\nc_d & 5% #1 {x}", "1065")
+    assert {row["origin"] for row in rows[1:]} == {"published"}
+
+
+def test_a_cell_is_one_score(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Versions of one judge are two judges."""
+    first = printed(tmp_path / "a.json")
+    other = printed(tmp_path / "b.json", judge_version="one-2026")
+    assert main.main(["table", str(first), str(other)]) == 0
+    assert "one (one-2026)" in capsys.readouterr().out
+    assert main.main(["table", str(first), str(printed(tmp_path / "c.json"))]) == 2
+    assert "got two of m on dpg by one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"overall": {"mean": 1}}, {"overall": None}, {"overall": {"mean": "x", "low": 0, "high": 1}},
+     {"benchmark": ["dpg"]}, {"runs": 5}],
+)  # fmt: skip
+def test_a_file_of_another_form_is_named(
+    changes: dict, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    assert main.main(["table", str(printed(tmp_path / "odd.json", **changes))]) == 2
+    assert "odd.json must be printed by `ladder score`" in capsys.readouterr().err

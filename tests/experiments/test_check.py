@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from ladder.cli import main
-from ladder.data.training.encoded import MANIFEST, Part, hashed, write_manifest
+from ladder.data.training.encoded import MANIFEST, EncodedFile, hashed, write_manifest
 from ladder.experiments.check import check, files_in
 from ladder.models.reference import Reference
 
@@ -49,7 +49,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / SHARD).with_name("00001.tar").write_bytes(bytes(100))
     rows = datasets.Dataset.from_dict({"latents": np.arange(1000).tolist()})
     rows.save_to_disk(str((root / ARROW).parent))
-    part = Part("key", "", 1000, hashed([root / ARROW]))
+    part = EncodedFile("key", "", 1000, hashed([root / ARROW]))
     write_manifest(root / "data/encoded", {root / ARROW: part})
     save_file({"queries": torch.arange(100.0)}, root / WEIGHTS)
     save_file({"weight": torch.arange(100.0)}, root / MLLM)

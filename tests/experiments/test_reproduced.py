@@ -13,17 +13,8 @@ import pandas as pd
 import pytest
 
 from ladder.evaluation import outcomes
-from ladder.experiments.reproduced import (
-    MARGIN,
-    PARTS,
-    EvaluatedRun,
-    PairedDifference,
-    agrees,
-    compare,
-    difference,
-    judge,
-    reproduced,
-)
+from ladder.experiments.equivalence import MARGIN, PairedDifference, agrees, difference, judge
+from ladder.experiments.reproduced import PARTS, EvaluatedRun, compare, reproduced
 
 METRICS = [metric for metrics in PARTS.values() for metric in metrics]
 EDITS = PARTS["edits"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ladder.data.sources.record import Rejected
 from ladder.data.sources.tar import index_tar
 from ladder.data.sources.webdataset import WebdatasetShard
 from ladder.evaluation.scorers import gedit, geneval2, imgedit, rise, uge, wise
-from ladder.evaluation.scorers.judge_text import yes_or_no
+from ladder.evaluation.scorers.judge_text import is_refusal, yes_or_no
 from ladder.evaluation.scorers.score_file import SCORERS, score
 from ladder.models.mllm.prompts import HOLE, Prompter
 
@@ -212,11 +213,19 @@ ANSWERS = st.lists(
 @example("Score: \u00b2")
 @example("Score: " + "9" * 5000)
 @example("*" * 20_000 + ":" + " " * 20_000)
+@example("\n" * 50_000)
+@example("<answer>" * 10_000)
+@example("score" + " " * 50_000)
+@example("realism" + " " * 50_000)
+@example("final score" * 5_000 + "*" * 50_000)
+@example("I can't " * 10_000)
 def test_any_answer_of_a_judge_is_read(text: str):
     assert yes_or_no(text) in ("yes", "no", None)
-    for read in (wise.fixed_wiscore, wise.fixed_binary, gedit.fixed_numbers, rise.fixed_number,
-                 uge.fixed, geneval2.fits):  # fmt: skip
+    fits = [partial(geneval2.fits, question=asked) for asked in ("How many?", "Is it?")]
+    for read in (wise.fixed_wiscore, wise.fixed_binary, wise.official_wiscore, wise.official_binary,
+                 gedit.fixed_numbers, rise.fixed_number, uge.fixed, is_refusal, *fits):  # fmt: skip
         read(text)
+    assert wise.bare_lines(text[:99], "012") == re.findall(r"(?m)^\s*([0-2])\s*$", text[:99])
     official, fixed = imgedit.official(text), imgedit.fixed(text)
     assert official is None or official >= 0
     assert fixed is None or 1 <= fixed <= 5

@@ -14,6 +14,8 @@ from PIL import Image
 from tests.tiny import LATENT_SHAPE, SIDE, tiny_mllm, tiny_picture, tiny_sana
 
 from ladder.config.load import load
+from ladder.data.resize import nearest
+from ladder.inference.fit_sources import fitted
 from ladder.inference.guidance import texts_of
 from ladder.inference.pipeline import LadderPipeline
 from ladder.inference.sampler import make_scheduler
@@ -320,3 +322,50 @@ def test_a_source_of_another_shape_is_cropped_and_not_squashed(pipeline):
     assert torch.equal(edited(wide), edited(middle))
     assert not torch.equal(edited(wide), edited(wide.resize((32, 32))))
     assert not torch.equal(edited(wide), edited(wide, fit_sources=False))
+
+
+ASPECTS = (1.0, 0.5, 2.0)
+"""Of the buckets: 32 x 32, 24 x 48 and 48 x 24 pixels."""
+
+
+@pytest.fixture
+def shapes(foundations, tmp_path):
+    """A pipeline of a ladder that was trained on several shapes, saved and loaded again."""
+    model = replace(SHIPPED.model, scheme="last_n", layers=None, queries=4)
+    ladder = Ladder.from_foundations(model, foundations, 0, ASPECTS)
+    LadderPipeline.from_ladder(ladder, foundations, sampling()).save_pretrained(tmp_path / "saved")
+    pipeline = LadderPipeline.from_pretrained(tmp_path / "saved")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("given", "drawn"),
+    [((64, 60), (32, 32)), ((64, 30), (48, 24)), ((40, 90), (24, 48)), ((480, 640), (32, 32))],
+)
+def test_an_edit_has_the_shape_of_its_source(shapes, given, drawn):
+    """Of the shapes of training the nearest: that to which encoding would have brought it."""
+    (picture,) = draw(shapes, "make it blue", tiny_picture(5, given), output_type="pil")
+    assert picture.size == drawn == nearest(given, shapes.sizes)
+
+
+def test_sources_are_brought_to_the_shapes_of_training(shapes):
+    """The first and what is nearly of its shape to the shape that is drawn, others to their own."""
+    wide, wider, tall = (tiny_picture(5, size) for size in ((96, 46), (96, 42), (30, 64)))
+    found = fitted([[wide, wider, tall], [tall]], (48, 24), shapes.sizes)
+    assert [[picture.size for picture in group] for group in found] == [
+        [(48, 24), (48, 24), (24, 48)], [(48, 24)],
+    ]  # fmt: skip
+
+
+def test_without_a_source_or_with_a_size_no_shape_is_chosen(shapes):
+    wide = tiny_picture(5, (64, 30))
+    assert draw(shapes, "a star").shape[2:] == LATENT_SHAPE[1:]
+    assert draw(shapes, "a", wide, height=32, width=32).shape[2:] == LATENT_SHAPE[1:]
+    start = torch.zeros(1, *LATENT_SHAPE)
+    assert draw(shapes, "a", wide, latents=start).shape[2:] == LATENT_SHAPE[1:]
+
+
+def test_shapes_that_differ_are_not_drawn_together(shapes):
+    with pytest.raises(ValueError, match=r"one size, which are these .*: 32x32, 48x24; give"):
+        draw(shapes, ["a star", "make it blue"], [None, tiny_picture(5, (64, 30))])

@@ -54,6 +54,13 @@ def test_every_rung_matters_and_no_rungs_leave_no_prompt(models: Models):
     assert draw(models, nothing, [], quiet).pictures == draw(models, other, [], quiet).pictures
 
 
+def test_an_edit_of_a_photograph_has_its_shape(models: Models, monkeypatch):
+    monkeypatch.setattr(models.pipeline.ladder, "aspects", (1.0, 0.5, 2.0))
+    edit = replace(SETTINGS, task="edit", pictures=1)
+    (picture,) = draw(models, edit, [tiny_picture(0, (640, 330))], quiet).pictures
+    assert picture.size == (48, 24)
+
+
 def test_each_rung_needs_a_weight(models: Models):
     with pytest.raises(ValueError, match="each of 3 rungs needs a weight, got 2"):
         draw(models, replace(SETTINGS, rungs=(1.0, 0.0)), [], quiet)

@@ -11,16 +11,8 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from ladder.pretraining import conversations
-from ladder.pretraining.conversations import (
-    BASE,
-    CHANGED,
-    FOUND,
-    REPLY,
-    TUNED,
-    Rows,
-    Turn,
-    draw_rows,
-)
+from ladder.pretraining.conversation_mix import BASE, FOUND, TUNED
+from ladder.pretraining.conversations import CHANGED, REPLY, PackedRows, Turn, draw_rows
 from ladder.pretraining.mllm import MERGE, PATCH, hidden_states
 from ladder.pretraining.tokenizer import SYSTEMS
 from ladder.world import slot_template
@@ -32,7 +24,7 @@ LENGTH = 224
 
 
 @pytest.fixture(scope="module")
-def rows(tokenizer) -> Rows:
+def rows(tokenizer) -> PackedRows:
     """Enough rows that every kind is among them."""
     return draw_rows(np.random.default_rng(0), tokenizer, BASE, 12, LENGTH)
 
@@ -43,7 +35,7 @@ def image_processor() -> Qwen2VLImageProcessorPil:
     return Qwen2VLImageProcessorPil(patch_size=PATCH, merge_size=MERGE, size=size)
 
 
-def first_of_each_kind(rows: Rows, tokenizer) -> list[int]:
+def first_of_each_kind(rows: PackedRows, tokenizer) -> list[int]:
     kinds: dict[tuple[bool, str], int] = {}
     for index, scene in enumerate(rows.scenes):
         text = tokenizer.decode(rows.input_ids[index])
@@ -53,12 +45,14 @@ def first_of_each_kind(rows: Rows, tokenizer) -> list[int]:
     return [*kinds.values()]
 
 
-def alone(rows: Rows, index: int, turn: int) -> torch.Tensor:
+def alone(rows: PackedRows, index: int, turn: int) -> torch.Tensor:
     """Which positions of a row the turn consists of, the shared beginning included."""
     return (rows.turns[index] == 0) | (rows.turns[index] == turn)
 
 
-def as_chat(rows: Rows, index: int, turn: int, image_processor, model) -> dict[str, torch.Tensor]:
+def as_chat(
+    rows: PackedRows, index: int, turn: int, image_processor, model
+) -> dict[str, torch.Tensor]:
     """A turn as the only one of an ordinary chat, with inputs as a processor gives them."""
     ids = rows.input_ids[index, alone(rows, index, turn)][None]
     inputs = {
@@ -75,11 +69,11 @@ def as_chat(rows: Rows, index: int, turn: int, image_processor, model) -> dict[s
 
 @torch.no_grad()
 def test_a_packed_turn_has_the_logits_of_the_same_turn_alone(
-    rows: Rows, tokenizer, model: Qwen2_5_VLForConditionalGeneration, image_processor
+    rows: PackedRows, tokenizer, model: Qwen2_5_VLForConditionalGeneration, image_processor
 ):
     """By the block mask and the restarted positions; transformers finds its own for the chat."""
     chosen = first_of_each_kind(rows, tokenizer)
-    some = Rows(
+    some = PackedRows(
         rows.input_ids[chosen], rows.positions[:, chosen], rows.turns[chosen],
         rows.targets[chosen], rows.weights[chosen], rows.fields[chosen],
         [rows.scenes[i] for i in chosen],
@@ -103,7 +97,7 @@ def test_a_packed_turn_has_the_logits_of_the_same_turn_alone(
 
 
 def test_positions_are_those_of_transformers(
-    rows: Rows, tokenizer, model: Qwen2_5_VLForConditionalGeneration, image_processor
+    rows: PackedRows, tokenizer, model: Qwen2_5_VLForConditionalGeneration, image_processor
 ):
     for index in first_of_each_kind(rows, tokenizer):
         for turn in range(1, int(rows.turns[index].max()) + 1):
@@ -114,7 +108,7 @@ def test_positions_are_those_of_transformers(
             torch.testing.assert_close(mine[:, None], expected.to(mine.dtype))
 
 
-def turns(rows: Rows, tokenizer) -> list[tuple[int, torch.Tensor, str, str]]:
+def turns(rows: PackedRows, tokenizer) -> list[tuple[int, torch.Tensor, str, str]]:
     """Of every turn its row, its positions, and the texts before and after the assistant's name."""
     found = []
     for index in range(len(rows.turns)):
@@ -125,7 +119,7 @@ def turns(rows: Rows, tokenizer) -> list[tuple[int, torch.Tensor, str, str]]:
     return found
 
 
-def test_targets_of_words_are_the_next_tokens(rows: Rows, tokenizer):
+def test_targets_of_words_are_the_next_tokens(rows: PackedRows, tokenizer):
     """Together they are the text from the assistant to the end."""
     spoken = 0
     for index, own, _, answer in turns(rows, tokenizer):
@@ -140,7 +134,7 @@ def test_targets_of_words_are_the_next_tokens(rows: Rows, tokenizer):
     assert spoken > 10
 
 
-def test_targets_of_a_template_stand_at_its_fields(rows: Rows, tokenizer):
+def test_targets_of_a_template_stand_at_its_fields(rows: PackedRows, tokenizer):
     """Filled in at the name itself, and true of the scene where nothing is to be changed."""
     filled = identical = 0
     for index, own, words, answer in turns(rows, tokenizer):
@@ -165,7 +159,7 @@ def test_targets_of_a_template_stand_at_its_fields(rows: Rows, tokenizer):
     assert identical > 0
 
 
-def test_weights_of_an_answer_grow_with_the_root_of_its_length(rows: Rows, tokenizer):
+def test_weights_of_an_answer_grow_with_the_root_of_its_length(rows: PackedRows, tokenizer):
     assert (rows.weights[rows.targets != -100] > 0).all()
     for index, own, _, answer in turns(rows, tokenizer):
         if not answer.startswith("<|vision_start|>"):
@@ -183,7 +177,7 @@ def test_fields_that_an_edit_changes_weigh_more(tokenizer):
     assert first == pytest.approx(CHANGED * turn.weights[-1])
 
 
-def test_a_turn_sees_the_beginning_and_itself(rows: Rows):
+def test_a_turn_sees_the_beginning_and_itself(rows: PackedRows):
     """And never what comes later, nor padding."""
     seen = rows.mask()[:, 0] == 0
     for index in range(len(rows.turns)):
@@ -205,7 +199,7 @@ def test_without_an_instruction_the_picture_is_described(tokenizer):
     assert all(described)
 
 
-def test_rows_are_of_one_length_and_nearly_full(rows: Rows, tokenizer):
+def test_rows_are_of_one_length_and_nearly_full(rows: PackedRows, tokenizer):
     assert rows.input_ids.shape == rows.turns.shape == rows.targets.shape == (12, LENGTH)
     assert rows.positions.shape == (3, 12, LENGTH)
     padding = rows.turns == -1
@@ -214,13 +208,13 @@ def test_rows_are_of_one_length_and_nearly_full(rows: Rows, tokenizer):
     assert padding.float().mean() < 0.25
 
 
-def test_a_picture_s_row_has_a_visual_token_for_every_cell(rows: Rows, model):
+def test_a_picture_s_row_has_a_visual_token_for_every_cell(rows: PackedRows, model):
     images = (rows.input_ids == model.config.image_token_id).sum(1).tolist()
     expected = [0 if scene is None else conversations.VISUAL_TOKENS for scene in rows.scenes]
     assert images == expected
 
 
-def test_one_seed_gives_the_same_rows(rows: Rows, tokenizer):
+def test_one_seed_gives_the_same_rows(rows: PackedRows, tokenizer):
     again = draw_rows(np.random.default_rng(0), tokenizer, BASE, 12, LENGTH)
     assert torch.equal(again.input_ids, rows.input_ids)
     assert again.scenes == rows.scenes

@@ -17,7 +17,7 @@ from ladder.pretraining.generator import (
     BASE,
     DROPPED,
     NAMES,
-    Mix,
+    CaptionMix,
     Pool,
     build,
     encode,
@@ -148,7 +148,7 @@ def test_templates_tell_what_is_asked_or_what_is_seen(pool: Pool):
     rng = np.random.default_rng(3)
     asked_for, dropped = 0, 0
     for _ in range(40):
-        latents, captions = pool.draw(rng, Mix(dense=0.0, templates=1.0, asked=0.5))
+        latents, captions = pool.draw(rng, CaptionMix(dense=0.0, templates=1.0, asked=0.5))
         assert len(captions) == 2
         for latent, words in zip(latents, captions, strict=True):
             if not words:
@@ -172,7 +172,7 @@ def test_templates_tell_what_is_asked_or_what_is_seen(pool: Pool):
 def test_how_many_templates_tell_what_is_asked(pool: Pool, asked: float, least: float, most: float):
     """Those of dense captions never do."""
     rng = np.random.default_rng(4)
-    mix = Mix(dense=0.0, templates=1.0, asked=asked, pairs=1.0)
+    mix = CaptionMix(dense=0.0, templates=1.0, asked=asked, pairs=1.0)
     filled = [words for _ in range(60) for words in pool.draw(rng, mix)[1] if words]
     unseen = tuple(f" {word}" for word in slot_template.UNSEEN)
     share = np.mean([words[slot_template.ASKED :] == unseen for words in filled])
@@ -182,7 +182,7 @@ def test_how_many_templates_tell_what_is_asked(pool: Pool, asked: float, least: 
 def test_batches_of_pairs_hold_nothing_else(pool: Pool):
     rng = np.random.default_rng(5)
     for _ in range(20):
-        for latent in pool.draw(rng, Mix(dense=0.0, templates=1.0, pairs=1.0))[0]:
+        for latent in pool.draw(rng, CaptionMix(dense=0.0, templates=1.0, pairs=1.0))[0]:
             same = (pool.latents == latent).flatten(1).all(1).nonzero().flatten().tolist()
             assert any(pool.kinds[i] == "pair" for i in same)
 

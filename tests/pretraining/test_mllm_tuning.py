@@ -19,7 +19,8 @@ from ladder.models.layer_selection import layer_indices
 from ladder.models.mllm.frozen import Understanding
 from ladder.pretraining import generator, mllm_tuning
 from ladder.pretraining import mllm as mllm_base
-from ladder.pretraining.conversations import TUNED, Rows, draw_rows
+from ladder.pretraining.conversation_mix import TUNED
+from ladder.pretraining.conversations import PackedRows, draw_rows
 from ladder.pretraining.mllm import MERGE, PATCH
 from ladder.world import slot_template
 from ladder.world.render import render
@@ -99,7 +100,7 @@ def test_training_moves_every_weight(folder: Path):
 
 
 @pytest.fixture
-def rows(tokenizer) -> Rows:
+def rows(tokenizer) -> PackedRows:
     return draw_rows(np.random.default_rng(0), tokenizer, TUNED, 4, 224)
 
 

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.stored import write_shards
 from tests.tiny import tiny_mllm, tiny_picture, tiny_sana
 
 from ladder.config.load import Config, Foundations, Stages, load
-from ladder.data.shards import Sample, write_shards
+from ladder.data.shards import Sample
 from ladder.data.training.encode import encode
 
 SETS = {"t2i": False, "ti2i": True, "finetune_t2i": False, "finetune_ti2i": True}

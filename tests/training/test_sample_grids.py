@@ -64,6 +64,8 @@ def test_no_more_pictures_are_drawn_at_once_than_sampling_does(grids, monkeypatc
     pipeline = grids.pipeline
 
     class Counted:
+        size_for = pipeline.size_for
+
         def __call__(self, texts, **options):
             sizes.append(len(texts))
             return pipeline(texts, **options)

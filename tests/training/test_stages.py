@@ -78,6 +78,13 @@ def test_a_stage_without_steps_passes_on_its_ladder(short, encoded, tmp_path):
     assert equal(fresh.trainable_state(), Ladder.from_pretrained(second).trainable_state())
 
 
+def test_a_ladder_knows_the_shapes_that_it_is_trained_on(short, tmp_path):
+    assert starting_ladder(short, "t2i", tmp_path).aspects == short.encoding.aspects
+    encoding = dataclasses.replace(short.encoding, aspects=(0.75, 1.0))
+    wider = dataclasses.replace(short, encoding=encoding)
+    assert starting_ladder(wider, "t2i", tmp_path).aspects == (0.75, 1.0)
+
+
 def test_the_mllm_computes_in_its_type_in_every_stage(short, encoded, tmp_path, monkeypatch):
     """And is loaded in it: one of 3 billion weights takes 14 GiB in float32."""
     asked = []

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from tests.stored import scene_of
 
 from ladder.world.render import SIDE, coverage, render
 from ladder.world.scenes import (
@@ -33,7 +34,7 @@ def test_the_same_scene_is_the_same_bytes():
     first = render(scene)
     kept = first.tobytes()
     first[:] = 0
-    again = render(Scene.from_json(scene.to_json()))
+    again = render(scene_of(scene.to_json()))
     assert again.tobytes() == kept
     assert (again.shape, again.dtype) == ((SIDE, SIDE, 3), np.uint8)
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tests.stored import scene_of
 
 from ladder.world.scenes import (
     BACKGROUNDS,
@@ -58,7 +59,7 @@ def test_json_and_back_is_the_same_scene():
     rng = np.random.default_rng(2)
     for objects in range(GRID**2 + 1):
         scene = draw_scene(rng, objects)
-        assert Scene.from_json(json.loads(json.dumps(scene.to_json()))) == scene
+        assert scene_of(json.loads(json.dumps(scene.to_json()))) == scene
 
 
 def test_fixed_attributes_are_kept_and_the_others_are_drawn():

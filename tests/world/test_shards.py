@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.data.curation import test_curate
+from tests.stored import read_raw, read_shards, scene_of
 
 from ladder.config.load import World
 from ladder.data.curation.curate import curate
-from ladder.data.shards import read_shards
-from ladder.data.sources.open import read_raw
 from ladder.world.language import FRAMES, Clause, noun
 from ladder.world.render import render
-from ladder.world.scenes import SHAPES, Scene
+from ladder.world.scenes import SHAPES
 from ladder.world.shards import write
 
 WORLD = World(
@@ -106,7 +105,7 @@ def test_a_sample_has_the_captions_asked_for_and_its_truth(raw: Path):
         facts = json.loads(sample["json"])
         assert {*facts} == {"captions", "truth"}
         assert len(facts["captions"]) == WORLD.captions - 1
-        scene = Scene.from_json(facts["truth"]["scene"])
+        scene = scene_of(facts["truth"]["scene"])
         try:
             good = (pixels(sample["png"]) == render(scene)).all()
         except OSError:
@@ -127,7 +126,7 @@ def test_faults_come_in_all_kinds_at_the_stated_share(raw: Path, report: dict):
 def test_without_faults_everything_is_whole(tmp_path: Path):
     write(dataclasses.replace(WORLD, faults=0.0, t2i_samples=60), tmp_path)
     for sample in samples(tmp_path / "t2i"):
-        scene = Scene.from_json(json.loads(sample["json"])["truth"]["scene"])
+        scene = scene_of(json.loads(sample["json"])["truth"]["scene"])
         np.testing.assert_array_equal(pixels(sample["png"]), render(scene))
         assert sample["txt"].strip()
 
@@ -144,7 +143,7 @@ def test_edit_sets_are_laid_out_as_sharegpt_4o_image(raw: Path):
             assert len(row["captions"]) == WORLD.captions - 1
             (source,) = row["input_image"]
             for path, side in ((source, "before"), (row["output_image"], "after")):
-                scene = Scene.from_json(row["truth"][side])
+                scene = scene_of(row["truth"][side])
                 np.testing.assert_array_equal(pixels(pictures[path]), render(scene))
                 used.append(path)
         assert sorted(used) == sorted(pictures)
@@ -172,7 +171,7 @@ def test_edits_are_kept_with_their_truth(raw: Path):
     for sample in read_raw(raw / "ti2i", CURATION.maximum_pixels):
         assert len(sample.sources) == 1
         assert len(sample.captions) == WORLD.captions
-        before, after = (Scene.from_json(sample.truth[side]) for side in ("before", "after"))
+        before, after = (scene_of(sample.truth[side]) for side in ("before", "after"))
         np.testing.assert_array_equal(np.asarray(sample.sources[0]), render(before))
         np.testing.assert_array_equal(np.asarray(sample.target), render(after))
 

@@ -10,11 +10,11 @@ import typer
 
 Fetched = Literal[
     "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "gedit", "wise", "wise-verified",
-    "geneval2", "rise",
+    "geneval2", "longtext", "longtext-zh", "rise",
 ]  # fmt: skip
 Benchmark = Literal[
     "geneval", "dpg", "tiif", "imgedit", "imgedit-uge", "imgedit-multiturn", "gedit", "wise",
-    "wise-verified", "geneval2", "rise",
+    "wise-verified", "geneval2", "longtext", "longtext-zh", "rise",
 ]  # fmt: skip
 Toy = Literal["geneval", "dpg", "tiif", "imgedit", "geneval2", "wise"]
 """Those that the toy world has a counterpart of."""
@@ -34,7 +34,7 @@ Questions = Annotated[
         help="Prompts, questions (tiif: a file or folder) or edits, instead of those fetched.",
     ),
 ]
-Prompts = Annotated[
+JudgePrompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="imgedit: what the judge is told, instead of that fetched."),
 ]

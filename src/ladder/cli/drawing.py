@@ -87,7 +87,7 @@ def draw_and_save(job: Job, model: Path | None, output: Path, show: bool, as_jso
     whole = make_image_grid(pictures, rows=len(job.prompts), cols=job.how.grid)
     write(whole, output, {KEY: drawn(job.verb, settings, job.sources, ladder).as_json()})
     print(json.dumps({"output": str(output), **settings}) if as_json else output)
-    if show and typer.launch(str(output)):
+    if show and typer.launch(str(output), wait=True):
         print(f"ladder {job.verb}: no program here shows {output}", file=sys.stderr)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -208,21 +209,28 @@ def plan(
     settings: Settings = None,
     profile: Profile = None,
     arm: Arm = None,
-    caption: Annotated[int, typer.Option(min=1, max=100_000, help="Tokens of a caption.")] = 60,
+    caption: Annotated[
+        int, typer.Option(min=1, max=256, help="Tokens of a caption; more are cut.")
+    ] = 60,
     devices: Annotated[int, typer.Option(min=1, max=100_000, help="GPUs, of all nodes.")] = 8,
     memory: Annotated[float, typer.Option(min=0.001, callback=finite, help="GiB of a GPU.")] = 80.0,
     speed: Annotated[
         float, typer.Option(min=0.001, callback=finite, help="TFLOP/s of a GPU at its best.")
     ] = 990.0,
-    use: Annotated[
-        float, typer.Option(min=0.001, max=1, callback=finite, help="Share of it that is reached.")
+    mfu: Annotated[
+        float,
+        typer.Option(
+            parser=reached,
+            metavar="SHARE",
+            help="Share of it that is reached: a number, or the file that `make gpu` wrote.",
+        ),
     ] = 0.4,
 ) -> None:
     """Say what a training needs (memory, FLOP, hours), before anything is downloaded."""
     config = configuration(profile, arm, settings)
     from ladder.profiling import plan
 
-    print("\n".join(plan.plan(config, caption, devices, memory, speed, use)))
+    print("\n".join(plan.plan(config, caption, devices, memory, speed, mfu)))
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
@@ -242,7 +250,7 @@ def bench(
     side: Annotated[
         int, typer.Option(min=32, max=4096, help="curation: pixels along a picture.")
     ] = 512,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="step: where.")] = "cpu",
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="step, sample: where.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
@@ -271,9 +279,25 @@ def bench(
     else:
         from ladder.profiling import sampling
 
-        measured = sampling.sample(size, pairs, steps)
+        measured = sampling.sample(size, pairs, steps, device)
         lines = [f"{case}: {described(row)}" for case, row in measured.items()]
     print(json.dumps(measured) if as_json else "\n".join(lines))
+
+
+def reached(text: str | float) -> float:
+    """A share above 0, as it is typed or as `make gpu` measured it and wrote it into a file.
+
+    Raises BadParameter for what is neither.
+    """
+    try:
+        if Path(str(text)).is_file():
+            text = json.loads(Path(str(text)).read_text())["mfu"]
+        share = float(text)
+    except (ValueError, TypeError, KeyError):
+        share = math.nan
+    if not 0.001 <= share <= 1:
+        raise typer.BadParameter(f"must be 0.001 to 1, or a file with such an mfu, got '{text}'")
+    return share
 
 
 def described(row: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from ladder.cli.benchmark_options import (
     JudgeModel,
     JudgeName,
     JudgeOption,
+    JudgePrompts,
     Limit,
     LongestSide,
     MaxTokens,
@@ -29,7 +30,6 @@ from ladder.cli.benchmark_options import (
     Originals,
     Partial,
     Price,
-    Prompts,
     Questions,
     Retry,
     Source,
@@ -43,6 +43,7 @@ from ladder.cli.benchmark_options import (
 )
 from ladder.cli.benchmarks import benchmark_files, draw
 from ladder.cli.options import BENCHMARKS, Model, Seed
+from ladder.cli.pictures import check_replaced
 
 if TYPE_CHECKING:
     from ladder.evaluation.published import BenchmarkFiles
@@ -56,7 +57,9 @@ app = typer.Typer()
 def observe(
     benchmark: Benchmark,
     images: Annotated[Path, typer.Argument(help="Pictures in the benchmark's own layout.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OBSERVATIONS")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OBSERVATIONS", callback=check_replaced)
+    ],
     judge: JudgeOption,
     model: JudgeModel = None,
     clip: Clip = None,
@@ -65,7 +68,7 @@ def observe(
     name: Name = None,
     source: Source = None,
     questions: Questions = None,
-    prompts: Prompts = None,
+    prompts: JudgePrompts = None,
     originals: Originals = None,
     batch: Annotated[
         tuple[str, Path] | None,
@@ -114,7 +117,7 @@ def benchmark(
     name: Name = None,
     source: Source = None,
     questions: Questions = None,
-    prompts: Prompts = None,
+    prompts: JudgePrompts = None,
     originals: Originals = None,
     retry: Retry = None,
     limit: Limit = None,

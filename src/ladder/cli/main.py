@@ -19,7 +19,7 @@ import typer
 from typer.completion import get_completion_script
 
 from ladder import __version__
-from ladder.cli import benchmarks, checkpoints, experiments, inference, judges, pipeline
+from ladder.cli import benchmarks, checkpoints, experiments, inference, judges, machines, pipeline
 from ladder.cli.options import SHELL
 
 LONGEST = 1000
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 shell = typer.Typer()
-for module in (inference, pipeline, experiments, benchmarks, judges, checkpoints):
+for module in (inference, pipeline, experiments, benchmarks, judges, checkpoints, machines):
     app.add_typer(module.app)
 app.add_typer(shell)
 

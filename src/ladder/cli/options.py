@@ -108,7 +108,28 @@ def configuration(profile: str | None, arm: str | None, settings: list[str] | No
     root = enter_repository()
     config = load(profile, arm, settings or ())
     say_stage(root)
+    return at_its_threads(config)
 
+
+def configuration_anywhere(
+    profile: str | None, arm: str | None, settings: list[str], paths: list[Path | None]
+) -> Config:
+    """That of the repository, or else, where the user gave all the `paths` that a verb works on,
+    the defaults under the settings.
+
+    Raises what `configuration` does, and ValueError for a profile or an arm outside a repository.
+    """
+    if find_repository(Path.cwd()) is not None or not all(paths):
+        return configuration(profile, arm, settings)
+    from ladder.config.load import load_defaults
+
+    if profile or arm:
+        raise ValueError(f"profiles and arms are in a repository, and {Path.cwd()} is in none")
+    return at_its_threads(load_defaults(settings))
+
+
+def at_its_threads(config: Config) -> Config:
+    """The configuration, with torch on as many threads as it says."""
     import torch
 
     torch.set_num_threads(config.threads)

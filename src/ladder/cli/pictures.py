@@ -25,17 +25,28 @@ def check_output(path: Path) -> None:
     """
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"a picture's name must end in {', '.join(FORMATS)}, got {path}")
+    check_replaced(path)
     target = path.resolve()
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a folder, and no picture", str(path))
-    if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "a pipe or device, and no picture", str(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "read-only, so nothing is written", str(path.parent))
+
+
+def check_replaced(path: Path) -> Path:
+    """Refuse a name where something is that must not be replaced; returns what a link points at.
+
+    Raises OSError for a folder, a pipe or device, and a read-only file.
+    """
+    target = path.resolve()
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder, and no file", str(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "a pipe or device, and no file", str(path))
     # The administrator may write everywhere, but "read-only" was said by somebody.
-    readonly = target.exists() and not target.stat().st_mode & 0o222
-    if readonly or not os.access(target if target.exists() else target.parent, os.W_OK):
+    if target.exists() and not (target.stat().st_mode & 0o222 and os.access(target, os.W_OK)):
         raise PermissionError(errno.EACCES, "read-only, and so not replaced", str(path))
+    return target
 
 
 def write(picture: Image.Image, path: Path, said: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ They work in the repository that the working directory is in, under its `params.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,6 +22,7 @@ from ladder.cli.options import (
     Profile,
     Settings,
     configuration,
+    configuration_anywhere,
     enter_repository,
 )
 
@@ -64,27 +66,71 @@ def world(settings: Settings = None, profile: Profile = None, arm: Arm = None) -
 def curate(
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RAW] KEY=VALUE", help="Raw sets, and changes of params.yaml."),
+        typer.Argument(
+            metavar="[RAW] KEY=VALUE",
+            help="A folder of raw sets, also hf:// or s3://, and changes of params.yaml.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="By default data/curated.")
     ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=PLACE", help="A raw set by its folder or URL; again for another."
+        ),
+    ] = None,
     profile: Profile = None,
     arm: Arm = None,
 ) -> None:
-    """Check, sort out and split the raw sets of a folder, by default data/raw."""
-    words = settings or []
-    folders = [word for word in words if "=" not in word or os.path.isdir(word)]  # noqa: PTH112 (long words raise there)
-    if len(folders) > 1:
-        raise ValueError(f"curate takes one folder of raw sets, got {len(folders)}: {folders}")
+    """Check, sort out and split raw sets, by default those of data/raw; DIR may be anywhere."""
+    place, rest = folder_of("curate", settings)
+    if place and sets:
+        raise ValueError(f"curate takes a folder of raw sets or single ones, got {place} and --set")
     # What is typed counts from where it is typed.
-    raw = Path(folders[0]).absolute() if folders else RAW
-    curated = CURATED if out is None else out.absolute()
-    config = configuration(profile, arm, [word for word in words if word not in folders])
+    given = out and out.absolute()
+    places = {name: local(found) for name, found in map(named_set, sets or [])}
+    raw = local(place) if place else None
+    config = configuration_anywhere(profile, arm, rest, [given, Path(raw or "sets")])
     from ladder.data.curation import curate
+    from ladder.data.sources import remote
 
+    curated = given or CURATED
     with at_work(curated):
-        curate.curate(raw, curated, config.curation)
+        if places:
+            folder = remote.gather(places, curated.with_name(f".{curated.name}.sets"))
+        elif raw and remote.is_remote(raw):
+            folder = remote.bring(raw, curated.with_name(f".{curated.name}.raw"))
+        else:
+            folder = Path(raw) if raw else RAW
+        curate.curate(folder, curated, config.curation)
+
+
+def folder_of(verb: str, words: list[str] | None) -> tuple[str | None, list[str]]:
+    """The folder or URL among the words of a verb, if there is one, and its settings."""
+    found = [word for word in words or [] if is_folder(word)]
+    if len(found) > 1:
+        raise ValueError(f"{verb} takes one folder, got {len(found)}: {found}")
+    return next(iter(found), None), [word for word in words or [] if word not in found]
+
+
+def is_folder(word: str) -> bool:
+    """Whether a word is no setting: a URL, or a path, which may have a = in it."""
+    head = word.partition("=")[0]
+    return "://" in head or "=" not in word or os.path.isdir(word)  # noqa: PTH112 (long words raise there)
+
+
+def named_set(word: str) -> tuple[str, str]:
+    """The name and the place of a raw set; raises ValueError for a name that is no folder's."""
+    name, equals, place = word.partition("=")
+    if not equals or not place or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"--set must be NAME=PLACE, NAME of letters, digits, _ and -, got {word}")
+    return name, place
+
+
+def local(place: str) -> str:
+    """A path made absolute; a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
 
 
 @app.command(rich_help_panel=PIPELINE)
@@ -122,20 +168,32 @@ def examine(settings: Settings = None, profile: Profile = None, arm: Arm = None)
 
 @app.command(rich_help_panel=PIPELINE)
 def encode(
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CURATED] KEY=VALUE",
+            help="What `curate` wrote, and changes of params.yaml.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="By default data/encoded.")
+    ] = None,
     profile: Profile = None,
     arm: Arm = None,
     device: EncodeDevice = None,
     dtype: EncodeDtype = None,
 ) -> None:
-    """Encode the curated pictures once into latents, in data/encoded."""
+    """Encode curated pictures once into latents, by default those of data/curated."""
+    place, rest = folder_of("encode", settings)
     given = {"encoding.device": device, "foundations.dtype": dtype}
     named = [f"{key}={value}" for key, value in given.items() if value is not None]
-    config = configuration(profile, arm, [*(settings or []), *named])
+    paths = [place and Path(place).absolute(), out and out.absolute()]
+    config = configuration_anywhere(profile, arm, [*rest, *named], paths)
     from ladder.data.training import encode
 
-    with at_work(ENCODED):
-        encode.encode(config, CURATED, ENCODED)
+    curated, encoded = paths[0] or CURATED, paths[1] or ENCODED
+    with at_work(encoded):
+        encode.encode(config, curated, encoded)
 
 
 @app.command(rich_help_panel=PIPELINE)

@@ -6,15 +6,37 @@ ever reads half a file. `tests/test_whole_files.py` looks for what is written ot
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 LONGEST = 200
 """Bytes of a name that are kept in the name of its unfinished file; a system allows 255."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file as it is, without a byte order mark.
+
+    Raises ValueError, naming the file, for bytes that are no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8 text, got {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises ValueError, naming the file, for one that holds none."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers may be too long, lists too deep
+        raise ValueError(f"{path} must be JSON, got {error}") from error
 
 
 def write_text(path: Path, text: str, shared: bool = False) -> None:

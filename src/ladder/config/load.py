@@ -41,7 +41,7 @@ from ladder.config.training_schema import (
     Training,
     Validation,
 )
-from ladder.config.types import RULES, Count, Natural
+from ladder.config.types import RULES, Count, Seed
 
 __all__ = [
     "Cluster",
@@ -65,11 +65,14 @@ __all__ = [
     "Validation",
     "World",
     "load",
+    "load_defaults",
     "require_same",
 ]
 
 log = logging.getLogger(__name__)
 
+DEFAULTS = Path(__file__).with_name("params.yaml")
+"""The repository's params.yaml, of which the package has a copy."""
 ARM_SECTIONS = ("model", "connector_warmup", "stages", "monitor", "curation")
 """All that an arm may change, so that two arms differ in nothing else."""
 SHOWS_OR_KEEPS = re.compile(r"stages\.\w+\.(sample_every|checkpoint_every)|training\..*")
@@ -80,7 +83,7 @@ SHOWS_OR_KEEPS = re.compile(r"stages\.\w+\.(sample_every|checkpoint_every)|train
 class Config:
     """Every setting of a run."""
 
-    seed: Natural
+    seed: Seed
     """Seeds queries, connector, data order, noise, times and condition dropout."""
     arm: str
     """Which experiments/arms/<arm>.yaml is laid over the parameters."""
@@ -160,6 +163,13 @@ def load(
             allowed = ", ".join(ARM_SECTIONS)
             raise ConfigError(f"{source}: an arm may not change {key}; allowed: {allowed}")
     return overlay(overlay(config, changes, str(source)), values, "command line")
+
+
+def load_defaults(arguments: Sequence[str] = ()) -> Config:
+    """The configuration that this package comes with, for work outside a repository, under
+    `key=value` arguments. Raises ConfigError."""
+    config = build(Config, read_file(DEFAULTS), DEFAULTS.name)
+    return overlay(config, renamed(read_arguments(arguments), "command line"), "command line")
 
 
 def require_same(

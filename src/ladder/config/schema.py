@@ -20,6 +20,7 @@ from ladder.config.types import (
     Natural,
     NotNegative,
     Positive,
+    Seed,
     Several,
     Share,
 )
@@ -90,7 +91,7 @@ class Cluster:
 class World:
     """The toy world; raw shards are drawn from it."""
 
-    seed: Natural
+    seed: Seed
     """Seeds scenes, captions and edits."""
     t2i_samples: Count
     """Scenes with captions, written as webdataset tars."""
@@ -204,7 +205,7 @@ class Pretraining:
     """The toy MLLM before its tuning: a folder."""
     generator_base: Name
     """The toy Sana before its tuning, without autoencoder: a folder."""
-    seed: Natural
+    seed: Seed
     """Seeds the training of the toy parts."""
     autoencoder_steps: Count
     """Steps of training the toy autoencoder."""
@@ -291,7 +292,7 @@ class Sampling:
 class Evaluation:
     """How a trained ladder is scored."""
 
-    seed: Natural
+    seed: Seed
     """Seeds prompts, edits, questions and the noise."""
     prompts: Count
     """Prompts of each GenEval task, and reasoning prompts."""

@@ -18,6 +18,7 @@ from ladder.config.types import (
     Natural,
     NotNegative,
     Positive,
+    Seed,
     Several,
     Share,
     Shares,
@@ -166,7 +167,7 @@ class Faults:
     """Share of steps that are spoilt; 0 is a training as it should be."""
     kinds: Annotated[Several[Fault], Field(min_length=1)]
     """Those to draw from: see ladder/training/faults.py."""
-    seed: Natural
+    seed: Seed
     """Chooses the steps and the kinds."""
 
 

@@ -29,6 +29,8 @@ Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 """A whole number from 1 on."""
 AtLeastOne = Annotated[float, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""Of random numbers, as torch takes them."""
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

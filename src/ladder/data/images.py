@@ -92,15 +92,6 @@ def encode_png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def decode_stored(data: bytes) -> Image.Image:
-    """The picture in an image file of our own shards."""
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    # A copy, since Pillow takes a picture with a file behind it for unequal to one without.
-    image = image.copy()
-    image.info.clear()
-    return image
-
-
 def storable(data: bytes, kind: str | None) -> tuple[str, bytes]:
     """An image file that `decode` accepts, as it is kept in our shards: extension and bytes.
 

@@ -70,6 +70,11 @@ def nearest(size: Size, sizes: Sequence[Size]) -> Size:
     return min(sizes, key=lambda wanted: abs(_aspect(size) - _aspect(wanted)))
 
 
+def similar(one: Size, other: Size) -> bool:
+    """Whether pictures of these sizes may show the same frame."""
+    return abs(_aspect(one) - _aspect(other)) <= math.log(SAME_FRAME)
+
+
 def fit(picture: Image.Image, size: Size, crop: Crop | None = None) -> Image.Image:
     """`picture` at `size`: the part `crop` of it, by default as much as has its aspect ratio.
 
@@ -109,8 +114,7 @@ def framed(target: Size, sources: Sequence[Size], sizes: Sequence[Size]) -> list
     crop = Crop.of(target, size)
     places = [(size, crop)]
     for source in sources:
-        near = abs(_aspect(source) - _aspect(target)) <= math.log(SAME_FRAME)
-        if near or len(sources) == 1:
+        if similar(source, target) or len(sources) == 1:
             places.append((size, crop))
         else:
             own = nearest(source, sizes)

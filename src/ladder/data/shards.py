@@ -20,7 +20,6 @@ from urllib.parse import quote
 from PIL import Image
 
 from ladder.config.files import replacing
-from ladder.data.images import decode_stored, encode_png
 from ladder.data.sources.tar import Member, index_tar
 
 T = TypeVar("T")
@@ -59,12 +58,6 @@ class Packed:
     def pictures(self) -> tuple[tuple[str, bytes], ...]:
         """The target and the sources."""
         return self.target, *self.sources
-
-    @classmethod
-    def of(cls, sample: Sample) -> Packed:
-        """Every picture as PNG."""
-        target, *sources = (("png", encode_png(x)) for x in (sample.target, *sample.sources))
-        return cls(sample.key, sample.captions, target, tuple(sources), sample.truth)
 
 
 def write_shard(samples: Iterable[Packed], path: Path) -> int:
@@ -111,38 +104,10 @@ def header(name: str, size: int) -> bytes:
     return bytes(block)
 
 
-def write_shards(samples: Iterable[Sample], folder: Path, shard_samples: int) -> int:
-    """Writes `samples` in their order as shards into `folder`; returns how many there were.
-
-    Errors: a folder with shards.
-    """
-    if shard_samples < 1:
-        raise ValueError(f"a shard holds at least one sample, not {shard_samples}")
-    if shards := sorted(path.name for path in folder.glob("*.tar")):
-        raise ValueError(f"{folder} must hold no shards yet, but has {shards[0]}")
-    folder.mkdir(parents=True, exist_ok=True)
-    packed = map(Packed.of, samples)
-    return sum(
-        write_shard(group, folder / f"{number:05d}.tar")
-        for number, group in enumerate(batched(packed, shard_samples))
-    )
-
-
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` items, the last one perhaps shorter."""
     rest = iter(items)
     return iter(lambda: list(islice(rest, size)), [])
-
-
-def read_shards(folder: Path) -> Iterator[Sample]:
-    """The samples of the shards in `folder`, in the order they were written.
-
-    Raises ValueError for a shard that is not whole.
-    """
-    for path in sorted(folder.glob("*.tar")):
-        for packed in read_packed(path):
-            target, *sources = (decode_stored(data) for _, data in packed.pictures)
-            yield Sample(packed.key, packed.captions, target, tuple(sources), packed.truth)
 
 
 def read_packed(path: Path) -> Iterator[Packed]:

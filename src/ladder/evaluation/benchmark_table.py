@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ladder.evaluation.json_files import read_json
+from ladder.config.files import read_json
 from ladder.evaluation.scorers.score_file import SCORERS
 
 Format = Literal["md", "latex", "csv"]
@@ -69,22 +69,27 @@ def read_scores(paths: Sequence[Path]) -> list[BenchmarkScore]:
 def scores_in(path: Path) -> Iterable[BenchmarkScore]:
     found = read_json(path)
     benchmark = found.get("benchmark") if isinstance(found, dict) else None
-    if benchmark not in SCORERS:
+    if benchmark not in [*SCORERS]:
         known = ", ".join(SCORERS)
         raise ValueError(f"{path} must be printed by `ladder score` ({known}), got {benchmark}")
-    for run in found.get("runs", [found]):
-        model, judge = run.get("model") or path.stem, run.get("judge", "unknown")
-        for name, overall in overall_of(benchmark, run):
-            scale = SCALES.get(benchmark, 1.0)
-            yield BenchmarkScore(
-                model,
-                judge,
-                OURS,
-                name,
-                *(scale * overall[key] for key in ("mean", "low", "high")),
-                overall["n"],
-                bool(found["partial"]),
-            )
+    scale = SCALES.get(benchmark, 1.0)
+    try:
+        for run in found.get("runs", [found]):
+            model, judge = str(run.get("model") or path.stem), judge_of(run)
+            for name, overall in overall_of(benchmark, run):
+                values = (scale * float(overall[key]) for key in ("mean", "low", "high"))
+                about = int(overall["n"]), bool(found["partial"])
+                yield BenchmarkScore(model, judge, OURS, name, *values, *about)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} must be printed by `ladder score`, got {what}") from error
+
+
+def judge_of(run: Mapping[str, Any]) -> str:
+    """The judge of a run, with its version if that says more."""
+    judge = str(run.get("judge", "unknown"))
+    version = run.get("judge_version", judge)
+    return judge if version == judge else f"{judge} ({version})"
 
 
 def overall_of(benchmark: str, run: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -106,17 +111,24 @@ def published_scores() -> list[BenchmarkScore]:
 def write_table(scores: Sequence[BenchmarkScore], form: Format) -> str:
     """The table as Markdown, LaTeX, or CSV (a line a score, for further computing).
 
-    Published rows are for the benchmarks that ours have. Raises ValueError without a score of ours.
+    Published rows are for the benchmarks that ours have. Raises ValueError without a score of ours,
+    and for two scores in one cell.
     """
     if not scores:
         raise ValueError("a table must have a score, got none")
     names = [*dict.fromkeys(one.benchmark for one in scores)]
     rows = [*scores, *(one for one in published_scores() if one.benchmark in names)]
     if form == "csv":
-        return pd.DataFrame([vars(one) for one in rows]).to_csv(index=False, lineterminator="\n")
+        lines = pd.DataFrame([vars(one) for one in rows]).astype({"prompts": "Int64"})
+        return lines.to_csv(index=False, lineterminator="\n")
     shown: dict[tuple[str, str, str], dict[str, str]] = {}
     for one in rows:
         cells = shown.setdefault((one.model, one.judge, one.origin), {})
+        if one.benchmark in cells:
+            raise ValueError(
+                f"a cell of a table is one score, got two of {one.model} on {one.benchmark} by "
+                f"{one.judge}: give the models, or the judges, names of their own"
+            )
         cells[one.benchmark] = cell(one)
     table = pd.DataFrame(
         [
@@ -125,14 +137,20 @@ def write_table(scores: Sequence[BenchmarkScore], form: Format) -> str:
             for (model, judge, origin), cells in shown.items()
         ]
     )
+    table = table.map(lambda text: " ".join(text.split()))
     if form == "latex":
         return table.to_latex(index=False, escape=True)
+    table = table.map(lambda text: text.replace("|", r"\|"))
     return table.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def cell(score: BenchmarkScore) -> str:
     """A score as it is shown: with its interval, and a star if the run is partial."""
-    digits = 3 if score.benchmark.startswith(("geneval", "wise")) and abs(score.mean) <= 1 else 2
+    digits = (
+        3
+        if score.benchmark.startswith(("geneval", "wise", "longtext")) and abs(score.mean) <= 1
+        else 2
+    )
     if score.low is None or score.high is None:
         return f"{score.mean:.2f}"
     star = "*" if score.partial else ""

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.data.images import read_picture
 from ladder.evaluation.generate import noise
-from ladder.evaluation.json_files import dumps, read_json
+from ladder.evaluation.json_files import dumps
 from ladder.evaluation.published import Drawing
 from ladder.evaluation.vlm_judges.pictures import QUARTERS
 from ladder.inference.pipeline import LadderPipeline
@@ -88,7 +88,7 @@ def draw_benchmark(
             for one, picture in zip(part, drawn(pipeline, part, out, settings), strict=True):
                 for path, content in one.beside.items():
                     if isinstance(content, str):
-                        write_text(out / path, content)
+                        write_text(out / path, content, shared=True)
                     else:
                         save(content(), out / path)
                 save(picture, out / one.path)  # last: where it is, all is there
@@ -102,7 +102,7 @@ def check_note(path: Path, note: dict[str, Any]) -> None:
         if (found := read_json(path)) != note:
             raise ValueError(f"{path.parent} is drawn with {found}, not with {note}")
     else:
-        write_text(path, dumps(note, indent=1) + "\n")
+        write_text(path, dumps(note, indent=1) + "\n", shared=True)
 
 
 def batches(drawings: Sequence[Drawing], size: int) -> Iterator[list[Drawing]]:
@@ -135,16 +135,21 @@ def drawn(
         texts += [one.text] * len(places)
         sources += [source] * len(places)
         generators += [own[place] for place in places]
-    pictures = iter(
-        pipeline(
-            texts,
-            image=sources,
+    # Edits of other shapes can't be drawn together.
+    sizes = [pipeline.size_for([source] if source else []) for source in sources]
+    found: dict[int, Image.Image] = {}
+    for size in dict.fromkeys(sizes):
+        places = [place for place, own in enumerate(sizes) if own == size]
+        images = pipeline(
+            [texts[place] for place in places],
+            image=[sources[place] for place in places],
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,
             image_guidance_scale=settings.image_guidance,
-            generator=generators,
+            generator=[generators[place] for place in places],
         ).images
-    )
+        found |= zip(places, images, strict=True)
+    pictures = (found[place] for place in range(len(found)))
     return [
         grid_of([next(pictures) for _ in range(QUARTERS)]) if one.grid else next(pictures)
         for one in part

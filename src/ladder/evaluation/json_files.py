@@ -6,10 +6,14 @@ JSON lines and CSV they are data, so text is split at line feeds here and nowher
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from ladder.config.files import read_text
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
@@ -17,28 +21,27 @@ def dumps(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, allow_nan=False)
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file as it is, without a byte order mark.
+def loads(text: str) -> Any:
+    """The value of JSON text.
 
-    Raises ValueError, naming the file, for bytes that are no UTF-8.
+    Raises JSONDecodeError, also for NaN and infinity, for a number with too many digits and for
+    lists within too many lists, at which `json` raises other errors or none.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be UTF-8 text, got {error}") from error
+        return json.loads(text, parse_constant=_no_number)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError(str(error), "", 0) from error
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")
 
 
 def lines_of(text: str) -> Iterable[str]:
     """The lines that hold something. They end at a line feed, and nowhere else."""
     return (line for line in text.split("\n") if line.strip())
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises ValueError, naming the file, for one that holds none."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} must be JSON, got {error}") from error
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -48,7 +51,18 @@ def read_json_lines(path: Path) -> list[Any]:
         if not line.strip():
             continue
         try:
-            found.append(json.loads(line))
+            found.append(loads(line))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number} must be JSON, got {error}") from error
     return found
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names of their columns; cells may hold line breaks.
+
+    Raises ValueError, naming the file, for one that is none.
+    """
+    try:
+        return [*csv.DictReader(io.StringIO(read_text(path), newline=""))]
+    except csv.Error as error:
+        raise ValueError(f"{path} must be CSV, got {error}") from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from ladder.config.files import read_json
 
 SOURCES = ("src", "params.yaml", "dvc.yaml", "requirements.lock", "experiments/arms",
            "experiments/profiles")  # fmt: skip
@@ -25,7 +26,7 @@ def provenance(curated: Path) -> dict[str, Any]:
     return {
         "git": _git("rev-parse", "HEAD"),
         "dirty": _git("status", "--porcelain", "--", *SOURCES) != "",
-        "data": json.loads((curated / "manifest.json").read_text())["hash"],
+        "data": read_json(curated / "manifest.json")["hash"],
         "versions": versions | {package: version(package) for package in PACKAGES},
     }
 

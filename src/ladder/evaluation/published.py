@@ -6,8 +6,6 @@ own scripts read (`vlm_judges.layouts`, `vlm_judges.suites`), so that they can b
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,8 +15,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ladder.config.files import read_json
 from ladder.data.images import MAXIMUM_PIXELS, decode
-from ladder.evaluation.json_files import read_json, read_json_lines, read_text
+from ladder.evaluation.json_files import read_csv, read_json_lines
 from ladder.evaluation.scorers.score_file import PICTURES
 from ladder.evaluation.vlm_judges import layouts, suites
 from ladder.evaluation.vlm_judges.layouts import LENGTHS, Layout
@@ -140,8 +139,7 @@ def geneval(files: BenchmarkFiles) -> Iterator[Drawing]:
 
 
 def dpg(files: BenchmarkFiles) -> Iterator[Drawing]:
-    rows = csv.DictReader(io.StringIO(read_text(files.asked), newline=""))
-    prompts = {row["item_id"]: row["text"] for row in rows}
+    prompts = {row["item_id"]: row["text"] for row in read_csv(files.asked)}
     for index, (name, text) in enumerate(prompts.items()):
         yield Drawing(index, Path(f"{name}.png"), text, grid=True)
 
@@ -222,6 +220,14 @@ def geneval2(files: BenchmarkFiles) -> Iterator[Drawing]:
         yield Drawing(index, Path(f"{index:05}.png"), row["prompt"])
 
 
+def longtext(files: BenchmarkFiles) -> Iterator[Drawing]:
+    language = files.benchmark.partition("-")[2] or "en"
+    for index, row in enumerate(suites.longtext_rows(files.source, language)):
+        for number in range(suites.LONGTEXT_PICTURES):
+            path = Path(f"{row['prompt_id']:04}_{number + 1}.png")
+            yield Drawing(index, path, row["prompt"], number)
+
+
 def rise(files: BenchmarkFiles) -> Iterator[Drawing]:
     data = files.source / "data"
     row: dict[str, Any]
@@ -241,6 +247,8 @@ DRAWINGS: dict[str, Callable[[BenchmarkFiles], Iterator[Drawing]]] = {
     "wise": wise,
     "wise-verified": wise,
     "geneval2": geneval2,
+    "longtext": longtext,
+    "longtext-zh": longtext,
     "rise": rise,
 }
 """By the names of the benchmarks."""

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.config.load import Config, Evaluation, require_same
 from ladder.config.old_names import renamed
 from ladder.config.schema import Dtype
@@ -168,7 +168,7 @@ def load(config: Config, folder: Path, device: torch.device, dtype: Dtype) -> La
     """
     if not (folder / "training.json").is_file():
         raise FileNotFoundError(f"{folder} must hold a ladder; `ladder train finetune` writes it")
-    trained = renamed(json.loads((folder / "training.json").read_text()), str(folder))
+    trained = renamed(read_json(folder / "training.json"), str(folder))
     wanted = config.as_dict()
     require_same({section: wanted[section] for section in trained}, trained, str(folder))
     types = (getattr(torch, name) for name in (dtype, config.foundations.dtype))

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ladder.config.files import write_text
 from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation import outcomes
-from ladder.evaluation.json_files import dumps, write_text
+from ladder.evaluation.json_files import dumps
 from ladder.evaluation.outcomes import table
 from ladder.evaluation.run import Benchmark, Judged, Metrics
 from ladder.evaluation.toy.dpg import DpgToy

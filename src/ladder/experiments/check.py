@@ -24,6 +24,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
+from ladder.config.files import read_json
 from ladder.data.training import encoded
 from ladder.models.ladder import CONFIG
 from ladder.models.reference import Reference
@@ -161,7 +162,7 @@ def _check_ladder(root: Path, path: Path, found: Checked) -> None:
     """The MLLM of a ladder, where it is a folder: one of the hub isn't fetched for this."""
 
     def read() -> None:
-        mllm = json.loads(path.read_text())["mllm"]
+        mllm = read_json(path)["mllm"]
         if mllm["revision"] is None:
             Reference.read(mllm, path.parent)
 

@@ -33,7 +33,7 @@ def sweep(
         run_all(notebook, runs, jobs)
     finally:
         table = pd.DataFrame([_row(run) for run in runs])
-        with replacing(folder / "table.csv") as part:
+        with replacing(folder / "table.csv", shared=True) as part:
             table.to_csv(part, index=False, lineterminator="\n")
     return table
 

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.config.load import Config, require_same
 from ladder.evaluation.cost import Cost
 from ladder.evaluation.outcomes import read
@@ -116,7 +116,7 @@ def _is_finished(folder: Path, config: Config, stage: StageName) -> bool:
     path = folder / "ladder" / SETTINGS
     if not path.is_file() or (folder / CHECKPOINT).is_file():
         return False
-    require_same(settings(config, stage), json.loads(path.read_text()), str(folder))
+    require_same(settings(config, stage), read_json(path), str(folder))
     return True
 
 
@@ -125,7 +125,7 @@ def score(trained: Trained) -> Scored:
     config, folder = trained.config, trained.folder
     curated, _ = data_of(config)
     path = evaluate(config, folder / "training", curated, folder)
-    return Scored(json.loads(path.read_text())["metrics"], read(path))
+    return Scored(read_json(path)["metrics"], read(path))
 
 
 def record(trained: Trained, scored: Scored | None = None) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ladder.config.files import read_json
 from ladder.config.load import Config, load
 from ladder.config.lock import locked
 from ladder.models.reference import content_hash
@@ -99,7 +100,7 @@ def fingerprint(config: Config) -> str:
     """
     if is_main_world(config):
         manifest = repository() / CURATED / "manifest.json"
-        return json.loads(manifest.read_text())["hash"] if manifest.is_file() else ""
+        return read_json(manifest)["hash"] if manifest.is_file() else ""
     values = config.as_dict()
     text = json.dumps([values["world"], values["curation"], values["encoding"]])
     return hashlib.sha256(text.encode()).hexdigest()

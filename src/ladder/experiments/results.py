@@ -21,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from ladder.config.files import read_json
 from ladder.evaluation.outcomes import OF_A_PROMPT, by_prompt, read
 from ladder.experiments.study import MAIN, Study
 
@@ -130,7 +131,7 @@ def read_evaluated(arm: str, seed: int, folder: Path = RESULTS) -> Run:
     path = folder / f"{arm}-{seed}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} must hold the results of a run, there is no such file")
-    return Run(arm, seed, json.loads(path.read_text())["config"], read(path))
+    return Run(arm, seed, read_json(path)["config"], read(path))
 
 
 def picture_name(preset: str, arm: str, seed: int) -> str:

@@ -7,7 +7,6 @@ only on request. Any other result whose key differs is out of date and is run ag
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ladder.config.files import read_json
 from ladder.experiments.notebook import RESULT
 from ladder.experiments.prepare import configured, data_of
 from ladder.experiments.results import CEILINGS, LEGACY, RECORD, RESULTS, TABLES, read_rows
@@ -29,7 +29,7 @@ Status = Literal["finished", "of earlier code", "out of date", "failed", "missin
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """How far a run is."""
 
     run: Keyed
@@ -38,7 +38,7 @@ class State:
     """What of an out-of-date run has changed, or the last line of the error."""
 
 
-def states(study: Study, results: Path = RESULTS, folder: Path = FOLDER) -> list[State]:
+def states(study: Study, results: Path = RESULTS, folder: Path = FOLDER) -> list[RunState]:
     """How far every run of a study is. Raises as `keyed` does."""
     rows = {
         (row["arm"], row["seed"]): row
@@ -49,17 +49,17 @@ def states(study: Study, results: Path = RESULTS, folder: Path = FOLDER) -> list
     return [_state(run, rows.get(_place(run))) for run in runs]
 
 
-def _state(run: Keyed, row: dict[str, Any] | None) -> State:
+def _state(run: Keyed, row: dict[str, Any] | None) -> RunState:
     if row is None:
-        return State(run, "missing")
+        return RunState(run, "missing")
     if row["code"] == LEGACY:
-        return State(run, "of earlier code", f"git {row['provenance']['git'][:7]}")
+        return RunState(run, "of earlier code", f"git {row['provenance']['git'][:7]}")
     if row["status"] == "failed":
-        return State(run, "failed", row["error"].splitlines()[-1])
+        return RunState(run, "failed", row["error"].splitlines()[-1])
     if row["run"] == run.key:
-        return State(run, "finished")
+        return RunState(run, "finished")
     changed = [name for name, value in run.parts.items() if row["parts"].get(name) != value]
-    return State(run, "out of date", f"other {', '.join(changed)}")
+    return RunState(run, "out of date", f"other {', '.join(changed)}")
 
 
 def run_study(
@@ -68,7 +68,7 @@ def run_study(
     again: bool = False,
     results: Path = RESULTS,
     folder: Path = FOLDER,
-) -> list[State]:
+) -> list[RunState]:
     """Run what isn't finished, `jobs` at a time; returns how far every run is then.
 
     What is of earlier code is left as it is unless `again`. Raises as `keyed` does, and
@@ -85,7 +85,7 @@ def run_study(
     return states(study, results, folder)
 
 
-def summary(found: list[State]) -> pd.DataFrame:
+def summary(found: list[RunState]) -> pd.DataFrame:
     """A row for each arm: how many of its runs are in which state, and why."""
     rows: dict[str, dict[str, Any]] = {}
     for one in found:
@@ -114,7 +114,7 @@ def _result(run: Keyed, study: Study) -> Result:
         error = run.error or "ended without a result"
         return Result(row | {"status": "failed", "error": error, "date": now} | common)
     left = folder / f"{arm}-{seed}"
-    known = json.loads((left / RECORD).read_text())
+    known = read_json(left / RECORD)
     at = datetime.fromtimestamp((folder / RESULT).stat().st_mtime, UTC)
     row |= {"status": "finished", "error": "", "date": at.isoformat(timespec="seconds")}
     files = {name: left / f"{name}.parquet" for name in TABLES}
@@ -124,6 +124,6 @@ def _result(run: Keyed, study: Study) -> Result:
     return Result(
         row | common | {"values": values} | known,
         tables,
-        json.loads(ceilings.read_text()) if ceilings.is_file() else None,
+        read_json(ceilings) if ceilings.is_file() else None,
         picture if shown else None,
     )

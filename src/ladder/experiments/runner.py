@@ -25,7 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ladder.config.files import write_text
+from ladder.config.files import read_json, write_text
 from ladder.config.lock import BusyError, locked
 from ladder.experiments.keys import Keys, key_of
 from ladder.experiments.notebook import FOLDER, RESULT, defaults_of, require_parameters
@@ -63,7 +63,7 @@ class Keyed:
     def error(self) -> str | None:
         """The end of the error of a failed run; None if it didn't fail."""
         path = self.folder / FAILED
-        return json.loads(path.read_text())["error"] if path.is_file() else None
+        return read_json(path)["error"] if path.is_file() else None
 
 
 def keyed(notebook: Path, runs: Sequence[Planned], folder: Path) -> list[Keyed]:

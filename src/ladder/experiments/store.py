@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.config.lock import locked
 from ladder.experiments.results import (
     CEILINGS,
@@ -72,7 +72,7 @@ def _keep(one: Result, folder: Path) -> None:
     preset, arm, seed = _place(one.row)
     if one.ceilings is not None:
         path = folder / CEILINGS
-        known = json.loads(path.read_text()) if path.is_file() else {}
+        known = read_json(path) if path.is_file() else {}
         text = json.dumps(dict(sorted((known | {preset: one.ceilings}).items())), indent=1)
         write_text(path, f"{text}\n")
     if one.picture is not None:

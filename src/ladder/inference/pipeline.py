@@ -28,7 +28,8 @@ from PIL import Image
 from torch import Tensor
 
 from ladder.config.load import Foundations, Sampling
-from ladder.data.resize import fit
+from ladder.data.resize import Size, buckets, nearest
+from ladder.inference.fit_sources import fitted, one_size
 from ladder.inference.guidance import (
     Plan,
     Source,
@@ -55,6 +56,7 @@ from ladder.models.generator.autoencoder import (
     load_autoencoder,
     require_decodable,
 )
+from ladder.models.generator.families import patch_size
 from ladder.models.ladder import Ladder
 from ladder.models.part_settings import SOLVER_RULES, require_file
 
@@ -145,12 +147,13 @@ class LadderPipeline(DiffusionPipeline):
 
         - `image`: the source of every prompt, or a list with an entry for each prompt: a picture,
           a list of pictures, or None for text to image; a picture is a PIL image or a path
-        - `fit_sources`: scale and crop sources to the size of what is drawn, as in training; else
-          the MLLM sees them as they are
+        - `fit_sources`: scale and crop sources to the sizes that they would have had in training;
+          else the MLLM sees them as they are
         - `negative_prompt`: what guidance leads away from, one for all prompts or one each
         - `guidance_scale`, `image_guidance_scale`: towards the text and towards the sources; 1
           switches guidance off, and its work is saved
-        - `height`, `width`: of the pictures in pixels; by default what the generator was trained on
+        - `height`, `width`: of the pictures in pixels; by default what the generator was trained
+          on, and of edits the shape of the first source, as far as the ladder was trained on it
         - `generator`: one for all noise, or one for each picture, which then doesn't depend on
           what else is drawn
         - `latents`: the noise itself, in place of a generator
@@ -182,13 +185,19 @@ class LadderPipeline(DiffusionPipeline):
         device = self._execution_device
         count = len(prompts) * num_images_per_prompt
         generators = generators_of(generator, count)
+        if latents is None and height is None and width is None:
+            width, height = one_size(self.size_for(group) for group in sources)
         sides = {"height": height, "width": width}
         start = noise(
             self.ladder.generator, compression(self.vae), count, sides, generators, latents, device
         )
+        if fit_sources:
+            scale = compression(self.vae)
+            drawn = start.shape[3] * scale, start.shape[2] * scale
+            sources = fitted(sources, drawn, self.sizes if drawn in self.sizes else (drawn,))
         plan = plan_branches(
             prompts,
-            self._fitted(sources, start) if fit_sources else sources,
+            sources,
             negatives,
             guidance_scale,
             image_guidance_scale,
@@ -283,17 +292,21 @@ class LadderPipeline(DiffusionPipeline):
         if hasattr(self.ladder, "_hf_hook"):
             self.ladder._hf_hook.pre_forward(self.ladder)
 
-    def _fitted(
-        self, sources: list[list[Image.Image]], start: Float[Tensor, "B Z H W"]
-    ) -> list[list[Image.Image]]:
-        """The sources, scaled and cropped to the size of what is drawn, as those of training were.
-
-        A picture that occurs several times stays one, and its prompt is read once.
-        """
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes of the pictures that the ladder was trained on: one for each aspect ratio."""
         scale = compression(self.vae)
-        size = start.shape[3] * scale, start.shape[2] * scale
-        fitted = {id(picture): fit(picture, size) for group in sources for picture in group}
-        return [[fitted[id(picture)] for picture in group] for group in sources]
+        unit = scale * patch_size(self.ladder.generator)
+        side = self.ladder.generator.config.sample_size * scale
+        return buckets(side, self.ladder.aspects, unit)
+
+    def size_for(self, sources: Sequence[Image.Image]) -> Size:
+        """The size in which an edit of `sources` is drawn: that which the first would have had in
+        training; without any, that of the generator's training."""
+        if sources:
+            return nearest(sources[0].size, self.sizes)
+        side = self.ladder.generator.config.sample_size * compression(self.vae)
+        return side, side
 
     def _conditions(self, plan: Plan, device: torch.device) -> Float[Tensor, "P NQ C"]:
         texts, pictures = zip(*plan.prompts, strict=True)

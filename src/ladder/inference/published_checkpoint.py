@@ -11,7 +11,6 @@ no use for (rows of closing tokens) is kept in EXTRA, so that exporting gives ev
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -26,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
-from ladder.config.files import replacing_folder
+from ladder.config.files import read_json, replacing_folder
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models import rectified_flow
 from ladder.models.generator.autoencoder import load_autoencoder
@@ -73,7 +72,7 @@ def read_published(folder: Path) -> LadderPipeline:
 
 def _read(folder: Path) -> LadderPipeline:
     home = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
-    config = json.loads((home / "config.json").read_text())
+    config = read_json(home / "config.json")
     weights = parts_of(_weights(home))
     rows = weights["language"].pop("embed_tokens.weight")
     bases = {name: _base(config[f"{name}_id"], folder) for name in
@@ -175,7 +174,7 @@ def export_published(folder: Path, out: Path) -> None:
 
 def imported_dtypes(folder: Path) -> tuple[torch.dtype, torch.dtype]:
     """In which an imported ladder in `folder` is stored, and its MLLM."""
-    settings = json.loads((folder / "ladder" / LADDER_CONFIG).read_text())
+    settings = read_json(folder / "ladder" / LADDER_CONFIG)
     reference = Reference.read(settings["mllm"], folder / "ladder")
     return stored_dtype(folder / "ladder"), stored_dtype(reference.folder)
 
@@ -188,7 +187,7 @@ def verify_published(folder: Path) -> dict[str, float]:
     """
     # In which the recording was made, whatever the weights are stored in.
     pipeline = read_published(folder).to(torch.float32)
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = read_json(folder / "meta.json")
     found = {}
     for name in ("train_t2i", "train_edit", "sample_t2i", "sample_edit"):
         recorded = load_file(folder / f"{name}.safetensors")

@@ -10,7 +10,7 @@ D width of the MLLM, C caption channels, Z latent channels, H and W latent heigh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ladder.config.files import read_json
 from ladder.config.load import Foundations, Model
 from ladder.models.connector import Connector, ConnectorPerRung
 from ladder.models.generator import families
@@ -44,8 +45,9 @@ CONFIG = "config.json"
 WEIGHTS = "ladder.safetensors"
 GENERATOR = "generator"
 MLLM_ADAPTER = "mllm_adapter"
-VISUAL_TOKENS = "visual_tokens"
-"""Key of what is there only where it was asked for."""
+VISUAL_TOKENS, ASPECTS = "visual_tokens", "aspects"
+"""Keys of what is there only where it was asked for."""
+SQUARE = (1.0,)
 MOST_VISUAL_TOKENS = 2**14
 """Of a picture; as many as Qwen's own processor allows."""
 
@@ -66,10 +68,12 @@ class Ladder(ModelMixin):
         connectors: Literal["shared", "per_rung"] = "shared",
         connector_width: int | None = None,
         seed: int = 0,
+        aspects: Sequence[float] = SQUARE,
     ) -> None:
         """Put the parts together, and draw fresh queries and fresh connectors from `seed`.
 
-        `connector_width` None is the generator's caption channels. Raises ValueError if the taps
+        `connector_width` None is the generator's caption channels; `aspects` are the widths to
+        heights of the pictures that it is trained on. Raises ValueError if the taps
         were made for other parts, and for a generator that isn't one of `GENERATORS`.
         """
         super().__init__()
@@ -80,6 +84,7 @@ class Ladder(ModelMixin):
         widths = (understanding.width, connector_width or channels, channels)
         self.understanding = understanding
         self.connectors = connectors
+        self.aspects = tuple(aspects)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             drawn = torch.randn(queries, understanding.width)
@@ -93,7 +98,13 @@ class Ladder(ModelMixin):
         self.generator = attach_rungs(generator, taps.blocks)
 
     @classmethod
-    def from_foundations(cls, model: Model, foundations: Foundations, seed: int) -> Ladder:
+    def from_foundations(
+        cls,
+        model: Model,
+        foundations: Foundations,
+        seed: int,
+        aspects: Sequence[float] = SQUARE,
+    ) -> Ladder:
         """A fresh ladder between pretrained parts; `seed` draws queries, connector and shuffles.
 
         The MLLM computes in `foundations.dtype`; what is trained is float32.
@@ -113,6 +124,7 @@ class Ladder(ModelMixin):
             model.connectors,
             model.connector_width,
             seed,
+            aspects,
         )
         if model.mllm_lora_rank is not None:
             adapt_mllm(understanding.mllm, model.mllm_lora_rank, model.dora, taps.highest, seed)
@@ -241,6 +253,8 @@ class Ladder(ModelMixin):
         }
         if self.understanding.visual_tokens is not None:
             settings[VISUAL_TOKENS] = self.understanding.visual_tokens
+        if self.aspects != SQUARE:
+            settings[ASPECTS] = self.aspects
         if adapted(self.understanding.mllm):
             write_adapter(self.understanding.mllm, folder / MLLM_ADAPTER, dtype)
             settings[MLLM_ADAPTER] = True
@@ -261,7 +275,7 @@ class Ladder(ModelMixin):
         ValueError if the MLLM isn't the one the ladder was trained on, or keys don't match.
         """
         folder, dtype = Path(folder), torch_dtype or torch.float32
-        settings = json.loads((folder / CONFIG).read_text())
+        settings = read_json(folder / CONFIG)
         taps = Taps(**settings["taps"] | {"layers": tuple(settings["taps"]["layers"])})
         require_sizes(settings, folder / WEIGHTS)
         reference = Reference.read(settings["mllm"], folder)
@@ -277,6 +291,7 @@ class Ladder(ModelMixin):
             settings["queries"],
             settings["connectors"],
             settings["connector_width"],
+            aspects=settings.get(ASPECTS, SQUARE),
         )
         ladder._own_to(dtype)
         own = load_file(folder / WEIGHTS)

@@ -8,7 +8,6 @@ loads. They are float32 whatever the weights beside them are, and are computed s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +25,7 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ladder.config.files import read_json
 from ladder.models.load_errors import require_weights
 
 NAME = "ladder"
@@ -106,7 +106,7 @@ def read_mllm_adapter(mllm: nn.Module, folder: Path, layers: int) -> None:
 
     Raises ValueError for one of another kind, and where weights are missing or left over.
     """
-    found = json.loads((folder / CONFIG_NAME).read_text())
+    found = read_json(folder / CONFIG_NAME)
     rank, dora = found["r"], found["use_dora"]
     expected = adapter(rank, dora, _attention(layers)).to_dict()
     said = {key: value for key, value in found.items() if key not in UNSAID}

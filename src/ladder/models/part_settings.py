@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ladder.config.files import read_json
 from ladder.models.rectified_flow import TIMESTEPS
 
 POSITIONS = 2**27
@@ -177,7 +178,7 @@ def leaves(
 def require_file(path: Path, rules: Mapping[str, Rule] = MODEL_RULES) -> None:
     """`require_settings` of a JSON file; one that isn't there says nothing."""
     if path.is_file():
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
         if not isinstance(settings, dict):
             raise ValueError(f"{path} must hold a mapping, got a {type(settings).__name__}")
         require_settings(settings, path, rules)

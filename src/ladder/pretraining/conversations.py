@@ -13,62 +13,19 @@ states in itself; this one has to be taught to hold the whole scene before its e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from ladder.pretraining.conversation_mix import ConversationMix
 from ladder.pretraining.tokenizer import SYSTEMS
 from ladder.world import edits, questions, sampling, slot_template
 from ladder.world.language import Caption, choose, grid, held_out
 from ladder.world.scenes import GRID, Scene, draw_scene
 
 DESCRIBE, ASSIST = SYSTEMS
-
-
-@dataclass(frozen=True)
-class Mix:
-    """What a training draws its conversations from."""
-
-    rows: dict[str, float]
-    """Share of rows about changing a picture, about a picture, and about a caption."""
-    edits: dict[str, int]
-    """How often each kind of edit is drawn: those that change several cells need more practice."""
-    questions: dict[str, int]
-    """How often each kind of question is drawn."""
-    reasoning: dict[str, float] = field(default_factory=dict)
-    """Share of the captions that are each kind of reasoning prompt, beside those that come among
-    the others.
-    """
-    blank: bool = False
-    """Fields of which nothing is said are left open: what a short caption doesn't tell, and what is
-    asked for where a picture tells all. Otherwise those are imagined, these not asked.
-    """
-
-
-EDIT_KINDS = {
-    "recolor": 2, "replace": 1, "remove": 3, "add": 1, "move": 4, "background": 1, "swap": 4,
-}  # fmt: skip
-BASE = Mix(
-    rows={"edits": 0.5, "questions": 0.2, "captions": 0.3},
-    edits=EDIT_KINDS,
-    questions=dict.fromkeys(questions.KINDS, 1),
-)
-FOUND = Mix(
-    rows={"edits": 0.38, "questions": 0.42, "captions": 0.2},
-    edits=EDIT_KINDS,
-    questions=BASE.questions | {"exists": 2, "color": 2, "shape": 2, "where": 2},
-)
-"""More of what is found by what it is: that is learned later than what is found by its place."""
-TUNED = Mix(
-    rows={"edits": 0.48, "questions": 0.27, "captions": 0.25},
-    edits=EDIT_KINDS | {"recolor": 4, "replace": 5, "move": 5, "swap": 8},
-    questions=BASE.questions | {"count": 2, "count_shape": 5, "count_color": 3, "what_at": 3},
-    reasoning={"reference": 0.1, "color_fact": 0.05, "arithmetic": 0.05},
-    blank=True,
-)
-"""More of what is still wrong after that, and templates that say where they say nothing."""
 UNCHANGED = 0.1
 """Share of turns about edits without an instruction."""
 NOTHING = 0.03
@@ -82,7 +39,7 @@ REPLY = "<|im_end|>\n<|im_start|>assistant\n"
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackedRows:
     """Packed rows; B rows of L tokens.
 
     `targets` holds the token that each position must predict, -100 where nothing is asked;
@@ -107,8 +64,12 @@ class Rows:
 
 
 def draw_rows(
-    rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: Mix, count: int, length: int
-) -> Rows:
+    rng: np.random.Generator,
+    tokenizer: PreTrainedTokenizerBase,
+    mix: ConversationMix,
+    count: int,
+    length: int,
+) -> PackedRows:
     kinds = rng.choice([*mix.rows], size=count, p=[*mix.rows.values()])
     packed = [_pack(rng, tokenizer, mix, str(kind), length) for kind in kinds]
     stack = {
@@ -116,7 +77,7 @@ def draw_rows(
         for name in ("input_ids", "positions", "turns", "targets", "weights", "fields")
     }
     stack["positions"] = stack["positions"].transpose(0, 1)
-    return Rows(**stack, scenes=[scene for _, scene in packed])
+    return PackedRows(**stack, scenes=[scene for _, scene in packed])
 
 
 def beginning(system: str, picture: bool) -> str:
@@ -128,7 +89,7 @@ def beginning(system: str, picture: bool) -> str:
 
 @dataclass(frozen=True)
 class Turn:
-    """Tokens of a turn with what must be predicted at each, as in `Rows`."""
+    """Tokens of a turn with what must be predicted at each, as in `PackedRows`."""
 
     tokens: list[int]
     targets: list[int]
@@ -177,7 +138,7 @@ class Turn:
 def _turns(
     rng: np.random.Generator,
     tokenizer: PreTrainedTokenizerBase,
-    mix: Mix,
+    mix: ConversationMix,
     kind: str,
     scene: Scene | None,
 ) -> Iterator[Turn]:
@@ -198,7 +159,7 @@ def _turns(
 def _change(
     rng: np.random.Generator,
     tokenizer: PreTrainedTokenizerBase,
-    mix: Mix,
+    mix: ConversationMix,
     scene: Scene,
 ) -> Turn:
     """What a picture shows after an edit, or, without an instruction, what it shows now."""
@@ -217,7 +178,9 @@ def _change(
     return Turn.of_template(tokenizer, words, (*unasked, *fields), weights)
 
 
-def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: Mix) -> Turn:
+def _caption(
+    rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: ConversationMix
+) -> Turn:
     """What a caption means, in words or in a template with the scene that it was said of."""
     if mix.blank and rng.random() < NOTHING:
         nothing = slot_template.UNASKED + slot_template.UNSEEN
@@ -235,7 +198,7 @@ def _caption(rng: np.random.Generator, tokenizer: PreTrainedTokenizerBase, mix: 
     return Turn.of_template(tokenizer, caption.text, (*asked, *seen), weights)
 
 
-def _captioned(rng: np.random.Generator, mix: Mix) -> tuple[Scene, Caption]:
+def _captioned(rng: np.random.Generator, mix: ConversationMix) -> tuple[Scene, Caption]:
     """A scene with a training caption of it."""
     if mix.reasoning and rng.random() < sum(mix.reasoning.values()):
         shares = np.array([*mix.reasoning.values()])
@@ -253,7 +216,7 @@ def _captioned(rng: np.random.Generator, mix: Mix) -> tuple[Scene, Caption]:
 def _pack(
     rng: np.random.Generator,
     tokenizer: PreTrainedTokenizerBase,
-    mix: Mix,
+    mix: ConversationMix,
     kind: str,
     length: int,
 ) -> tuple[dict[str, np.ndarray], Scene | None]:

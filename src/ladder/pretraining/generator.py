@@ -60,7 +60,7 @@ NAMES = tuple(f" {name}" for name in slot_template.SLOTS)
 
 
 @dataclass(frozen=True)
-class Mix:
+class CaptionMix:
     """Share of batches with dense captions, and with filled templates; the others are literal."""
 
     dense: float
@@ -71,7 +71,7 @@ class Mix:
     """Share of the batches of templates that hold pairs only, whose colours must be told apart."""
 
 
-BASE = Mix(dense=0.4, templates=0.0)
+BASE = CaptionMix(dense=0.4, templates=0.0)
 
 
 def main(config: Config) -> None:
@@ -97,7 +97,7 @@ def train_drawing(
     drawer: Drawer,
     tokenizer: PreTrainedTokenizerFast,
     vae: AutoencoderDC,
-    mix: Mix,
+    mix: CaptionMix,
     rng: np.random.Generator,
     steps: int,
 ) -> Drawer:
@@ -214,7 +214,7 @@ class Pool:
         self.pairs = np.array([i for i, kind in enumerate(self.kinds) if kind == "pair"])
         self.short = np.array([i for i, kind in enumerate(self.kinds) if kind != "mixture"])
 
-    def draw(self, rng: np.random.Generator, mix: Mix) -> tuple[torch.Tensor, Captions]:
+    def draw(self, rng: np.random.Generator, mix: CaptionMix) -> tuple[torch.Tensor, Captions]:
         """Latents (B, C, h, w) and captions, some of them dropped."""
         drawn = rng.random()
         dense, template = drawn < mix.dense, mix.dense <= drawn < mix.dense + mix.templates
@@ -241,7 +241,9 @@ class Pool:
             if caption.tag not in ("thought", "dense"):
                 return caption.text
 
-    def _template(self, rng: np.random.Generator, i: int | np.integer, mix: Mix) -> tuple[str, ...]:
+    def _template(
+        self, rng: np.random.Generator, i: int | np.integer, mix: CaptionMix
+    ) -> tuple[str, ...]:
         """What a caption asks for, or what is seen. The MLLM knows no more than either: the
         other part is left open."""
         asked, seen = slot_template.UNASKED, slot_template.seen(self.scenes[i])

@@ -22,11 +22,11 @@ from transformers import AutoTokenizer, Gemma2Model
 
 from ladder.config.files import replacing_folder, write_text
 from ladder.config.load import Config
-from ladder.pretraining.generator import SHIFT, Mix, save, train_drawing
+from ladder.pretraining.generator import SHIFT, CaptionMix, save, train_drawing
 
 log = logging.getLogger(__name__)
 
-TUNED = Mix(dense=0.05, templates=0.85, asked=0.65, pairs=0.4)
+TUNED = CaptionMix(dense=0.05, templates=0.85, asked=0.65, pairs=0.4)
 """Which of two colours goes with which of two shapes is learned most slowly."""
 
 

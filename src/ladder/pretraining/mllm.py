@@ -29,7 +29,8 @@ from transformers import (
 
 from ladder.config.files import replacing_folder
 from ladder.config.load import Config
-from ladder.pretraining.conversations import BASE, FOUND, Mix, Rows, draw_rows
+from ladder.pretraining.conversation_mix import BASE, FOUND, ConversationMix
+from ladder.pretraining.conversations import PackedRows, draw_rows
 from ladder.pretraining.muon import muon_and_adamw, trapezoid
 from ladder.pretraining.tokenizer import train_tokenizer
 from ladder.world.render import SIDE, render
@@ -196,7 +197,7 @@ def train_conversation(
     model: Qwen2_5_VLForConditionalGeneration,
     tokenizer: PreTrainedTokenizerBase,
     image_processor: Qwen2VLImageProcessorPil,
-    mix: Mix,
+    mix: ConversationMix,
     rng: np.random.Generator,
     steps: int,
     beside: nn.Module | None = None,
@@ -229,7 +230,7 @@ def train_conversation(
 def answer_loss(
     model: Qwen2_5_VLForConditionalGeneration,
     states: Float[Tensor, "B L D"],
-    rows: Rows,
+    rows: PackedRows,
     asked: Bool[Tensor, "B L"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The weighted loss at the positions `asked`, and the share of them that are right."""
@@ -246,7 +247,7 @@ def answer_loss(
 def hidden_states(
     model: Qwen2_5_VLForConditionalGeneration,
     image_processor: Qwen2VLImageProcessorPil,
-    rows: Rows,
+    rows: PackedRows,
 ) -> tuple[Float[Tensor, "B L D"], ...]:
     """The embeddings of the rows, the states after each layer but the last, and, last, those
     after the final norm."""

@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from ladder.config.load import Config
-from ladder.pretraining.conversations import TUNED, Rows
+from ladder.pretraining.conversation_mix import TUNED
+from ladder.pretraining.conversations import PackedRows
 from ladder.pretraining.mllm import LAYERS, WIDTH, answer_loss, load, save, train_conversation
 from ladder.world import slot_template
 
@@ -50,7 +51,7 @@ class Early(nn.Module):
         self,
         model: Qwen2_5_VLForConditionalGeneration,
         states: tuple[Float[Tensor, "B L D"], ...],
-        rows: Rows,
+        rows: PackedRows,
     ) -> tuple[Float[Tensor, ""], dict[str, str]]:
         filled = (rows.fields >= 0) & (rows.targets != -100)
         if not filled.any():
@@ -70,7 +71,7 @@ class Early(nn.Module):
         self,
         model: Qwen2_5_VLForConditionalGeneration,
         states: Float[Tensor, "B L D"],
-        rows: Rows,
+        rows: PackedRows,
         filled: Bool[Tensor, "B L"],
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The loss of the words before, and the share of them that are right."""

@@ -161,10 +161,10 @@ def _rows(folder: Path, count: int) -> None:
 
 
 def _decide(folder: Path) -> tuple[float, float]:
-    from ladder.data.curation.duplicates import Part, decide
+    from ladder.data.curation.duplicates import ExaminedChunk, decide
 
     paths = sorted(folder.glob("[0-9]*.parquet"), key=lambda path: int(path.stem))
-    parts = [Part(path, path.stem, "set", int(path.stem)) for path in paths]
+    parts = [ExaminedChunk(path, path.stem, "set", int(path.stem)) for path in paths]
     begun = time.process_time()
     decide(parts, folder / "decisions.parquet", folder / "scratch", _settings())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

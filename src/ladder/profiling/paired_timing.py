@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tqdm import trange
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of the CPU seconds of the one to those of the other, over pairs."""
+    """Of the seconds of the one to those of the other, over pairs."""
 
     median: float
     low: float
@@ -28,19 +29,24 @@ class Pairs:
 
     ratio: Ratio
     theirs: float
-    """CPU seconds, the median."""
+    """Seconds (of the CPU, or on a GPU), the median."""
     ours: float
 
 
-def alternate(theirs: Callable[[], object], ours: Callable[[], object], pairs: int) -> Pairs:
+def alternate(
+    theirs: Callable[[], object],
+    ours: Callable[[], object],
+    pairs: int,
+    clock: Callable[[Callable[[], object]], float] | None = None,
+) -> Pairs:
     """Run both in turn, each first in every other pair, with a progress bar on stderr.
 
-    Both must have run before.
+    Both must have run before. `clock` tells what one run takes, by default `cpu_seconds`.
     """
     found = []
     for number in trange(pairs, unit="pair"):
         order = (theirs, ours) if number % 2 == 0 else (ours, theirs)
-        spent = {run: cpu_seconds(run) for run in order}
+        spent = {run: (clock or cpu_seconds)(run) for run in order}
         found.append((spent[theirs], spent[ours]))
     ratios = [first / second for first, second in found]
     medians = (statistics.median(column) for column in zip(*found, strict=True))
@@ -52,6 +58,15 @@ def cpu_seconds(run: Callable[[], object]) -> float:
     begun = time.process_time()
     run()
     return time.process_time() - begun
+
+
+def gpu_seconds(run: Callable[[], object]) -> float:
+    """Seconds until all that `run` gave to the GPU is done."""
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - begun
 
 
 def memory_rise(run: Callable[[], object]) -> float:

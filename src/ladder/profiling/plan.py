@@ -22,14 +22,11 @@ from ladder.config.load import Config, Stage
 from ladder.models.connector import Connector
 from ladder.models.generator.rung_attention import attach_rungs
 from ladder.models.layer_selection import layer_indices
+from ladder.profiling.memory import AROUND, FRAME, VISUAL, stage_needs
 from ladder.profiling.published_sizes import generator_config, mllm_config
 
-FRAME = 39
-"""Tokens around the caption in the ladder's prompt; reckoned, without Qwen's tokenizer."""
 CLOSING = 2
 """Tokens with which the published code closes the turn behind the queries."""
-ADAMW = 8
-"""Bytes a trained weight of two moments in float32."""
 GIB, TERA = 2**30, 1e12
 HEADROOM = 0.92
 """Share of a GPU's memory that may be planned."""
@@ -62,9 +59,6 @@ class Flops:
     prompt: float
     queries: float
     generator: float
-    published: float
-    """What the published step takes for the same sample: everything with gradients, checkpointed,
-    and the picture encoded anew."""
 
     @property
     def total(self) -> float:
@@ -90,6 +84,7 @@ class MetaModels:
         )
         attach_rungs(self.generator, self.taps.blocks)
         self.width, self.queries = text.hidden_size, model.queries
+        self.visual_tokens = config.foundations.visual_tokens or VISUAL
 
     def parts(self) -> Parts:
         numbers = (size(x) for x in (self.mllm, self.generator, self.connector))
@@ -138,36 +133,25 @@ class MetaModels:
         time = torch.empty(1, device="meta")
         return self.generator(latents, encoder_hidden_states=conditions, timestep=time).sample
 
+    def look(self) -> float:
+        """FLOP of the vision tower for one picture: its matrices, and its attention within windows
+        or, in some blocks, over the whole picture."""
+        vision = self.mllm.model.visual
+        settings = vision.config
+        merged = settings.spatial_merge_size**2
+        patches = merged * self.visual_tokens
+        window = (settings.window_size // settings.patch_size) ** 2
+        whole = len(settings.fullatt_block_indexes)
+        span = whole * patches + (settings.depth - whole) * min(window, patches)
+        matrices = patches * size(vision.blocks) + self.visual_tokens * size(vision.merger)
+        return float(2 * matrices + 4 * patches * span * settings.hidden_size)
+
     def encode(self) -> float:
         """FLOP of encoding one picture."""
         scale = 2 ** (len(self.autoencoder.config.encoder_block_out_channels) - 1)
         side = self.generator.config.sample_size * scale
         picture = torch.empty(1, 3, side, side, device="meta")
         return counted(lambda: self.autoencoder.encode(picture))
-
-    def activations(self, checkpointed: bool, width: int = 2) -> int:
-        """Bytes that the generator keeps for the backward pass of one sample, `width` a value."""
-        switch = (
-            self.generator.enable_gradient_checkpointing
-            if checkpointed
-            else self.generator.disable_gradient_checkpointing
-        )
-        switch()
-        self.generator.train()
-        kept: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            if not isinstance(tensor, nn.Parameter):
-                kept[id(tensor)] = tensor.numel()
-            return tensor
-
-        conditions = torch.empty(
-            1, self.taps.blocks * self.queries, self.generator.config.caption_channels,
-            device="meta", requires_grad=True,
-        )  # fmt: skip
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self.velocity(conditions)
-        return sum(kept.values()) * width
 
 
 def size(module: nn.Module) -> int:
@@ -181,28 +165,39 @@ def counted(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def flops(models: MetaModels, caption: int, checkpointed: bool = False) -> Flops:
-    """FLOP of a training step for a sample with a caption of so many tokens, and no picture."""
+def flops(
+    models: MetaModels, caption: int, checkpointed: bool = False, edits: float = 0.0
+) -> Flops:
+    """FLOP of a training step for a sample with a caption of so many tokens.
+
+    `edits` is the share of samples with a picture that is to be changed.
+    """
     prompt, highest = FRAME + caption, models.taps.highest
     queries = models.read(models.queries, highest)
     drawn = models.draw()
-    whole = prompt + models.queries + CLOSING
-    published = models.learn(whole) + 4 * drawn + models.encode()
-    return Flops(
-        prompt=models.read(prompt, highest),
-        queries=2 * queries,
-        generator=(4 if checkpointed else 3) * drawn,
-        published=published,
-    )
+    seen = models.visual_tokens + AROUND
+    reading = models.read(prompt, highest)
+    if edits:
+        changed = models.read(prompt + seen, highest) + models.look()
+        reading += edits * (changed - reading)
+    return Flops(reading, 2 * queries, (4 if checkpointed else 3) * drawn)
+
+
+def published_flop(models: MetaModels, caption: int) -> float:
+    """What the published step takes for a sample without a picture to be changed: everything with
+    gradients, checkpointed, and the picture encoded anew."""
+    whole = FRAME + caption + models.queries + CLOSING
+    return models.learn(whole) + 4 * models.draw() + models.encode()
 
 
 def plan(
-    config: Config, caption: int, devices: int, memory: float, speed: float, use: float
+    config: Config, caption: int, devices: int, memory: float, speed: float, mfu: float
 ) -> list[str]:
-    """What to expect, in lines. `memory` in GiB and `speed` in TFLOP/s are a GPU's; `use` is the
+    """What to expect, in lines. `memory` in GiB and `speed` in TFLOP/s are a GPU's; `mfu` is the
     share of the speed that is reached.
 
-    Raises ValueError, after nothing was started, if the stages don't fit into the memory.
+    Raises ValueError, after nothing was started, if a stage doesn't fit into the memory; it says
+    what most of the memory is for, and what would help.
     """
     models = MetaModels(config)
     parts = models.parts()
@@ -214,32 +209,60 @@ def plan(
         f"download  {2 * (parts.mllm + parts.generator + parts.autoencoder) / GIB:8.3g} GiB in "
         "bfloat16",
     ]
-    kept = {flag: models.activations(flag) for flag in (False, True)}
-    fixed = 2 * (parts.frozen + parts.trained) + (4 + 4 + ADAMW) * parts.trained
-    costs = {flag: flops(models, caption, flag) for flag in (False, True)}
     flag = config.cluster.checkpointing != "none"
-    for name in ("t2i", "ti2i", "finetune"):
+    needed = stage_needs(config, caption, devices)
+    for name, need in needed.items():
         stage: Stage = getattr(config.stages, name)
-        samples = stage.batch // stage.accumulate * stage.noise_samples
-        needs = {flag: (fixed + samples * kept[flag]) / GIB for flag in kept}
-        step = stage.batch * (
-            costs[flag].prompt + costs[flag].queries + stage.noise_samples * costs[flag].generator
-        )
-        hours = stage.steps * step / (speed * use * TERA) / 3600
-        lines.append(
-            f"{name:9} {step / TERA:8.3g} TFLOP a step and GPU, {needs[False]:.3g} GiB "
-            f"({needs[True]:.3g} checkpointed), {stage.steps} steps: {hours * devices:.2g} "
-            f"GPU-hours, or {hours:.2g} hours of {devices} GPUs{', checkpointed' if flag else ''}"
-        )
-        if needs[flag] > HEADROOM * memory:
+        cost = flops(models, caption, flag, edits(stage))
+        step = stage.batch * (cost.prompt + cost.queries + stage.noise_samples * cost.generator)
+        hours = stage.steps * step / (speed * mfu * TERA) / 3600
+        most = sorted(need.parts.items(), key=lambda item: -item[1])[:3]
+        lines += [
+            f"{name:9} {step / TERA:8.3g} TFLOP a step and GPU, {stage.steps} steps: "
+            f"{hours * devices:.2g} GPU-hours, or {hours:.2g} hours of {devices} GPUs",
+            f"          {need.bytes / GIB:8.3g} GiB a GPU: "
+            + ", ".join(f"{part} {size / GIB:.3g}" for part, size in most)
+            + f", the rest {(need.bytes - sum(size for _, size in most)) / GIB:.3g}",
+        ]
+        if need.bytes > HEADROOM * memory * GIB:
             raise ValueError(
-                f"{name} needs {needs[flag]:.0f} GiB a GPU, of {memory:g} there are "
-                f"{HEADROOM * memory:.0f} to use: lower stages.{name}.batch or raise accumulate"
-                f"{'' if flag else ', or set cluster.checkpointing to generator'}"
+                f"{name} needs {need.bytes / GIB:.0f} GiB a GPU, of {memory:g} there are "
+                f"{HEADROOM * memory:.0f} to use; the largest part, "
+                f"{need.parts[need.largest] / GIB:.1f} GiB, is for {need.largest}: "
+                f"{way_out(need.largest, name, config)}"
             )
-    cost = costs[False]
+    trained = next(iter(needed.values())).checkpoint
+    lines.append(
+        f"disk      {trained / GIB:8.3g} GiB a checkpoint, and a new one is written beside it"
+    )
+    cost = flops(models, caption)
     lines.append(
         f"a sample  {cost.total / TERA:8.3g} TFLOP with a caption of {caption} tokens; "
-        f"the published step {cost.published / TERA:.3g}"
+        f"the published step {published_flop(models, caption) / TERA:.3g}"
     )
     return lines
+
+
+def way_out(part: str, stage: str, config: Config) -> str:
+    """What makes a part of a stage's memory smaller."""
+    if part in ("activations", "drawing"):
+        ways = [f"lower stages.{stage}.batch or raise its accumulate"]
+        if part == "drawing":
+            ways = ["lower sampling.batch"]
+        elif config.cluster.checkpointing != "all":
+            ways.append("set cluster.checkpointing to all")
+    elif part == "MLLM" and config.foundations.dtype == "float32":
+        ways = ["set foundations.dtype to bfloat16"]
+    else:
+        spread = {"ddp": "deepspeed or fsdp", "auto": "deepspeed or fsdp", "deepspeed": "fsdp"}
+        ways = [
+            f"set cluster.strategy to {spread.get(config.cluster.strategy, 'fsdp')} on more GPUs"
+        ]
+        if config.model.lora_rank is None:
+            ways.append("give model.lora_rank")
+    return ", or ".join(ways)
+
+
+def edits(stage: Stage) -> float:
+    """The share of a stage's samples that have a picture to be changed."""
+    return sum(share for name, share in stage.mixture.items() if "ti2i" in name)

@@ -22,7 +22,7 @@ from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaTransforme
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
 from ladder.config.load import load
 from ladder.inference.published_checkpoint import EMBEDDING, NOT_PUBLISHED, PARTS
@@ -43,7 +43,12 @@ def write_mllm(size: Size, folder: Path, tokenizer: Path | None = None, seed: in
     """An MLLM; `tokenizer` is the folder of the one whose words it knows, by default the toy's."""
     source = tokenizer or Path(load().foundations.mllm)
     folder.mkdir(parents=True)
-    settings = mllm_settings(size, source)
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(source / name, folder)
+    words = json.loads((source / "tokenizer.json").read_text())
+    words = filled(words, size.mllm["text_config"]["vocab_size"])
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    settings = mllm_settings(size, folder)
     settings.dtype = "bfloat16"
     with torch.device("meta"):
         mllm = Qwen2_5_VLForConditionalGeneration(settings)
@@ -51,19 +56,20 @@ def write_mllm(size: Size, folder: Path, tokenizer: Path | None = None, seed: in
     write_random(mllm, folder, "model", seed, tied)
     settings.architectures = [type(mllm).__name__]
     settings.save_pretrained(folder)
-    for name in ("tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
-        shutil.copy(source / name, folder)
-    words = filled(json.loads((source / "tokenizer.json").read_text()), settings)
-    (folder / "tokenizer.json").write_text(json.dumps(words))
+    ends = settings.text_config.eos_token_id, settings.text_config.bos_token_id
+    GenerationConfig(eos_token_id=ends[0], pad_token_id=ends[1]).save_pretrained(folder)
     picture_processor(size).save_pretrained(folder)
     return folder
 
 
-def filled(tokenizer: dict, settings: object) -> dict:
-    """A tokenizer with words that no text becomes, one for each further row of the embedding."""
-    words = tokenizer["model"]["vocab"]
-    taken = {*words.values(), *(token["id"] for token in tokenizer["added_tokens"])}
-    words |= {f"<unused {n}>": n for n in range(settings.text_config.vocab_size) if n not in taken}
+def filled(tokenizer: dict, vocabulary: int) -> dict:
+    """A tokenizer of so many tokens: behind its words some that no text becomes, then the special
+    ones, which must be the last."""
+    words, special = tokenizer["model"]["vocab"], tokenizer["added_tokens"]
+    first = vocabulary - len(special)
+    words |= {f"<unused {number}>": number for number in range(len(words), first)}
+    for number, token in enumerate(special, first):
+        token["id"] = number
     return tokenizer
 
 

@@ -11,7 +11,7 @@ unguided    text to image with guidance switched off: one branch and not two
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from ladder.config.load import load
 from ladder.inference.pipeline import LadderPipeline
 from ladder.inference.sampler import make_scheduler
-from ladder.profiling.paired_timing import alternate
+from ladder.profiling.paired_timing import alternate, cpu_seconds, gpu_seconds
 from ladder.profiling.published_step import Published
 from ladder.profiling.random_models import (
     SIZES,
@@ -34,6 +34,8 @@ from ladder.training.stages import attention
 BATCH, TOKENS = 4, 60
 TOLERANCE = 1e-4
 """Of the latents: their largest difference, as a share of the largest value."""
+ROUNDED = 0.1
+"""The same where the MLLM computes in bfloat16, whose values have 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,23 @@ CASES = {
 }
 
 
-def sample(size: SizeName, pairs: int, steps: int) -> dict[str, Any]:
-    """For each case: the ratio of CPU seconds, and how far the latents differ.
+def sample(
+    size: SizeName, pairs: int, steps: int, device: Literal["cpu", "cuda"] = "cpu"
+) -> dict[str, Any]:
+    """For each case: the ratio of CPU seconds (of seconds on a GPU, where the MLLM computes in
+    bfloat16), and how far the latents differ.
 
-    Raises ValueError if that is more than TOLERANCE.
+    Raises ValueError if that is more than the tolerance.
     """
     models, settings = SIZES[size], load("paper").sampling
-    ladder = make_ladder(models, torch.float32, "cpu").eval()
-    pipeline = LadderPipeline(ladder, make_autoencoder(models, "cpu"), make_scheduler(settings))
+    on_gpu = device == "cuda"
+    ladder = make_ladder(models, torch.bfloat16 if on_gpu else torch.float32, device).eval()
+    pipeline = LadderPipeline(ladder, make_autoencoder(models, device), make_scheduler(settings))
     pipeline.set_progress_bar_config(disable=True)
     published = Published(ladder).eval()
     texts, pictures = make_prompts(BATCH, TOKENS), make_pictures(models, BATCH)
     shape = (BATCH, *(models.generator[key] for key in ("in_channels", *("sample_size",) * 2)))
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     measured = {}
     for name, case in CASES.items():
 
@@ -93,12 +99,12 @@ def sample(size: SizeName, pairs: int, steps: int) -> dict[str, Any]:
         with attention():
             expected, got = theirs(), ours()
             difference = ((expected - got).abs().max() / expected.abs().max()).item()
-            if difference > TOLERANCE:
+            if difference > (ROUNDED if on_gpu else TOLERANCE):
                 raise ValueError(
-                    f"both ways must draw the same latents to {TOLERANCE}, got {difference} "
+                    f"both ways must draw the same latents but for rounding, got {difference} "
                     f"for {name}"
                 )
-            found = alternate(theirs, ours, pairs)
+            found = alternate(theirs, ours, pairs, gpu_seconds if on_gpu else cpu_seconds)
         measured[name] = {
             "ratio": asdict(found.ratio),
             "seconds": {"ours": found.ours, "published": found.theirs},

@@ -90,7 +90,9 @@ class Grids(Callback):
         self._seen = step
 
     def draw(self) -> Image.Image:
-        """The grid, drawn by the weights as they are, `sampling.batch` pictures at once."""
+        """The grid, drawn by the weights as they are, `sampling.batch` pictures at once, all in
+        one size."""
+        width, height = self.pipeline.size_for([])
         generator = torch.Generator().manual_seed(self.seed)
         pictures: list[Image.Image] = []
         for first in range(0, len(self.prompts), self.sampling.batch):
@@ -101,6 +103,8 @@ class Grids(Callback):
                 num_inference_steps=self.sampling.steps,
                 guidance_scale=self.sampling.guidance,
                 image_guidance_scale=self.sampling.image_guidance,
+                height=height,
+                width=width,
                 generator=generator,
             ).images
         return arranged(self.prompts, pictures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file
 
+from ladder.config.files import read_json
 from ladder.config.load import Config, Stage, require_same
 from ladder.models.ladder import CONFIG, GENERATOR, MLLM_ADAPTER, WEIGHTS, Ladder
 from ladder.models.load_errors import reading, require_finite, require_weights
@@ -37,7 +37,9 @@ def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
     """
     given = stage_of(config, stage).init
     if given is not None or stage == STAGES[0]:
-        ladder = Ladder.from_foundations(config.model, config.foundations, config.seed)
+        ladder = Ladder.from_foundations(
+            config.model, config.foundations, config.seed, config.encoding.aspects
+        )
         if given is not None:
             begin_with(ladder, Path(given), f"stages.{stage}.init")
         return ladder
@@ -50,7 +52,7 @@ def starting_ladder(config: Config, stage: StageName, run: Path) -> Ladder:
             f"{run / before} must be finished before {stage} begins, and it has a {CHECKPOINT}; "
             f"`ladder train {before}` goes on from it"
         )
-    found = json.loads((folder / SETTINGS).read_text())
+    found = read_json(folder / SETTINGS)
     require_same(settings(config, before), found, str(folder), FREE)
     return Ladder.from_pretrained(folder, mllm_dtype=getattr(torch, config.foundations.dtype))
 
@@ -67,7 +69,7 @@ def begin_with(ladder: Ladder, given: Path, setting: str) -> None:
     if not (folder / WEIGHTS).is_file():
         raise ValueError(f"{setting} must be the folder of a ladder, got {given}")
     with reading(folder, f"a ladder for {setting}"):
-        written = json.loads((folder / CONFIG).read_text())
+        written = read_json(folder / CONFIG)
         found = load_file(folder / WEIGHTS)
         generator = load_file(folder / GENERATOR / SAFETENSORS_WEIGHTS_NAME)
         found |= {f"generator.{name}": value for name, value in generator.items()}

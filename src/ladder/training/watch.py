@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ladder.config.files import read_json
 from ladder.models.load_errors import reading
 
 STAGES = ("t2i", "ti2i", "finetune")
@@ -136,7 +137,7 @@ def settings_of(folder: Path) -> dict[str, int]:
 def read_settings(path: Path, written: int) -> dict[str, Any]:
     """The configuration in a file that was `written` then; read again only when it changes."""
     if path.suffix == ".json":
-        return json.loads(path.read_text())
+        return read_json(path)
     import torch
 
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["config"]

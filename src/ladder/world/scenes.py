@@ -95,10 +95,6 @@ class Scene:
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, record: dict) -> Scene:
-        return cls(tuple(Thing(**thing) for thing in record["things"]), record["background"])
-
 
 def draw_thing(rng: np.random.Generator, cell: int | np.integer, **fixed: str) -> Thing:
     """A thing with random attributes, but for those in `fixed` (shape, color, size)."""

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.stored import read_shards
 
 from ladder.config.load import Curation
 from ladder.data.curation import curate as module
 from ladder.data.curation.curate import curate
-from ladder.data.shards import SPLITS, read_shards
+from ladder.data.shards import SPLITS
 from ladder.data.sources.open import EDITS
 
 CURATION = Curation(

@@ -14,7 +14,7 @@ from tests.data.curation.test_curate import CURATION, same_bytes
 
 from ladder.data.curation import curate as module
 from ladder.data.curation.curate import curate
-from ladder.data.curation.dask_map import spread
+from ladder.data.curation.dask_map import map_unordered
 
 
 def process_of(_: int) -> int:
@@ -28,12 +28,12 @@ def fails(number: int) -> int:
 
 
 def test_in_this_process():
-    assert {*spread(process_of, range(3), replace(CURATION, workers=0))} == {os.getpid()}
+    assert {*map_unordered(process_of, range(3), replace(CURATION, workers=0))} == {os.getpid()}
 
 
 @pytest.mark.slow
 def test_in_processes_of_its_own():
-    found = [*spread(process_of, range(20), replace(CURATION, workers=2))]
+    found = [*map_unordered(process_of, range(20), replace(CURATION, workers=2))]
     assert len(found) == 20
     assert len({*found}) == 2
     assert os.getpid() not in found
@@ -42,7 +42,7 @@ def test_in_processes_of_its_own():
 @pytest.mark.slow
 def test_an_error_is_raised():
     with pytest.raises(ValueError, match="the third"):
-        [*spread(fails, range(9), replace(CURATION, workers=1))]
+        [*map_unordered(fails, range(9), replace(CURATION, workers=1))]
 
 
 def _start(command: list[str]) -> subprocess.Popen:
@@ -79,7 +79,7 @@ def test_a_worker_that_joins_late_gets_work(scheduler):
         client.wait_for_workers(2, timeout=120)
         workers = list(client.scheduler_info(n_workers=-1)["workers"])
         client.retire_workers(workers[:1])
-        done = spread(slowly, range(60), replace(CURATION, scheduler=scheduler))
+        done = map_unordered(slowly, range(60), replace(CURATION, scheduler=scheduler))
         alone = {next(done) for _ in range(4)}
         assert len(alone) == 1
         late = _start([sys.executable, "-m", "distributed.cli.dask_worker", scheduler,

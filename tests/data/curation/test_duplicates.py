@@ -17,7 +17,7 @@ from PIL import Image
 from tests.data.curation.test_curate import CURATION
 
 from ladder.data.curation import near
-from ladder.data.curation.duplicates import Part, decide
+from ladder.data.curation.duplicates import ExaminedChunk, decide
 from ladder.data.curation.inspect import SCHEMA, looks, pixels_of, small, words
 
 
@@ -37,7 +37,7 @@ def verdicts(folder: Path, rows: list[dict], **settings) -> list[dict]:
         path = folder / f"{name}.parquet"
         chunk = some[0]["chunk"]
         pq.write_table(pa.Table.from_pylist([row | {"chunk": chunk} for row in some], SCHEMA), path)
-        parts.append(Part(path, chunk, name, 0))
+        parts.append(ExaminedChunk(path, chunk, name, 0))
     out = folder / "decisions.parquet"
     decide(parts, out, folder / "scratch", replace(CURATION, **settings))
     found = pq.read_table(out, partitioning=None).to_pylist()

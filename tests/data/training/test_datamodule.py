@@ -13,9 +13,10 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
+from tests.stored import read_shards
 
 from ladder.config.load import ConditionDropout, Stage
-from ladder.data.shards import Sample, read_shards
+from ladder.data.shards import Sample
 from ladder.data.training.datamodule import Batch, LadderData, Mixture
 from ladder.data.training.encode_chunk import latents_of
 from ladder.data.training.encoded import ONLY, open_split

@@ -17,9 +17,10 @@ import pytest
 import torch
 from datasets import load_from_disk
 from PIL import Image
+from tests.stored import read_shards
 from tests.tiny import tiny_generator
 
-from ladder.data.shards import Packed, Sample, read_shards, write_shard
+from ladder.data.shards import Packed, Sample, write_shard
 from ladder.data.training import encode_chunk as module
 from ladder.data.training.encode import encode
 from ladder.data.training.encode_chunk import latents_of

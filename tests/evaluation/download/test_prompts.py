@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import get_args
 
 import huggingface_hub
 import pytest
 
-from ladder.cli import benchmarks, main
+from ladder.cli import main
+from ladder.cli.benchmark_options import Fetched
 from ladder.evaluation.download import prompts as fetching
 from ladder.evaluation.download.prompts import cache, fetch, hash_of, read_sums
 from ladder.evaluation.download.suites import PROMPT_SETS, PromptSet
@@ -158,7 +160,7 @@ def test_the_verb_fetches_into_the_cache(
 
 
 def test_every_benchmark_is_fetched_without_a_hash_of_the_user():
-    assert [*PROMPT_SETS] == [*benchmarks.PROMPT_SETS]
+    assert [*PROMPT_SETS] == [*get_args(Fetched)]
     for known in PROMPT_SETS.values():
         assert known.files, known.name
         assert len(known.commit) == 40

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ladder.evaluation.scorers import gedit, geneval2, imgedit, rise, uge, wise
+from ladder.evaluation.scorers import gedit, geneval2, imgedit, longtext, rise, uge, wise
 from ladder.evaluation.scorers.score_file import score
 
 D = gedit.DELIMITER
@@ -220,6 +220,49 @@ def test_a_mark_of_viescore_is_a_number(numbers: str):
     assert gedit.fixed_numbers('```json\n{"score": [4, 5]}\n```') == [4, 5]
 
 
+# ---- LongText-Bench ----
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "english", "chinese"),
+    [
+        (["Fresh BREWS, every day", "Every"], "every every\nFRESH brew", (3, 5), (15, 23)),
+        (["a b"], "No text recognized.", (0, 2), (0, 2)),
+        (["don't stop"], "dont \u2019stop\u201d", (2, 2), (8, 8)),
+        (["\u4e2d\u6587 12"], "\u6587\u4e2d 1,2", (1, 2), (4, 4)),
+        (["caf\u00e9 \u00d1and\u00fa"], "CAF\u00c9 and\u00fa", (2, 2), (3, 7)),
+    ],
+)  # fmt: skip
+def test_copied_text_is_counted_as_published(
+    wanted: list[str], text: str, english: tuple[int, int], chinese: tuple[int, int]
+):
+    """Words and characters that were read, of those that are wanted. On 10,000 made-up texts the
+    published functions gave the same numbers."""
+    for language, counts in (("en", english), ("zh", chinese)):
+        found = longtext.official({"wanted": wanted, "language": language}, [text])
+        assert (found.read, found.wanted) == counts
+
+
+def test_longtext_is_the_share_of_all_words(tmp_path: Path):
+    """By hand: 1 of 2, 4 of 4 and 0 of 4 are 5 of 10; a refusal is missing, not 0 of 2."""
+    wanted = {"0_1": ["two words"], "1_1": ["a b c d"], "2_1": ["e f g h"], "2_2": ["i j"]}
+    texts = ["Words!", "<think>x</think>d c b a", "addCriterion", ""]
+    items = [
+        {"key": key, "prompt_id": int(key[0]), "wanted": text, "language": "en",
+         "answers": answered(said)}
+        for (key, text), said in zip(wanted.items(), texts, strict=True)
+    ]  # fmt: skip
+    items[3]["answers"][0]["status"] = "refused"
+    found = score("longtext", observed(tmp_path, items))
+    assert found["fixed"]["text_score"] == found["overall"]["mean"] == 0.5
+    assert found["official"]["text_score"] == 0.4, "a draft is part of the text there"
+    assert (found["overall"]["n"], found["failures"]) == (3, {"refused": 1})
+    assert found["overall"]["low"] < 0.5 < found["overall"]["high"]
+    items[0]["wanted"] = ["?!"]
+    with pytest.raises(ValueError, match=r"must want a text, got \['\?!'\] of 0_1"):
+        score("longtext", observed(tmp_path, items))
+
+
 # ---- RISEBench ----
 
 
@@ -386,3 +429,81 @@ def test_no_answers_are_no_number(tmp_path: Path):
 )  # fmt: skip
 def test_only_lines_of_criteria_count(text: str, expected: float | None):
     assert imgedit.fixed(text) == expected
+
+
+TABLE = 'item_id,proposition_id,dependency,tuple\na,1,0,entity (x)\na,2,"1, 1",entity (x)\n'
+PROMPT = {"tag": "colors", "include": [{"class": "cow", "count": 1}], "prompt": "a cow"}
+SEEN = {"prompt_index": 0, "detections": {}, "picture": "00000/0000.png"}
+RECORD = {"attribute": "text", "length": "short", "row": 0, "expected": ["yes"], "answered": ["no"]}
+MARKED = {"name": "a", "judge_text": "A: 4\nB: 4\nC: 4"}
+ODD_FILES: dict[str, tuple[str, Any, str]] = {
+    "an item twice": ("imgedit-uge", {"items": [{"key": "a", "answers": []}] * 2}, "a twice"),
+    "a status that there isn't": (
+        "imgedit-uge", {"items": [{"key": "a", "answers": [{"text": "", "status": "lost"}]}]},
+        "status 'lost'",
+    ),
+    "a kind that there isn't": (
+        "gedit", {"items": [{"key": "a", "kind": "x", "answers": []}]}, "kind 'x'"
+    ),
+    "a prompt that there isn't": (
+        "wise", {"items": [{"key": "a", "prompt_id": 1001, "answers": []}]}, "prompt 1001"
+    ),
+    "a category that there isn't": (
+        "rise", {"items": [{"key": "a", "category": "x", "answers": []}]}, "category 'x'"
+    ),
+    "a skill that there isn't": (
+        "geneval2", {"items": [{"key": "a", "skills": ["x"], "answers": []}]}, "skill 'x'"
+    ),
+    "a DPG prompt twice": (
+        "dpg", {"prompts": [{"item_id": "a", "answers": [{"1": "yes", "2": "no"}]}] * 2}, "a twice"
+    ),
+    "another DPG prompt": ("dpg", {"prompts": [{"item_id": "z", "answers": [{}]}]}, "prompt 'z'"),
+    "a picture twice": ("geneval", [SEEN, SEEN], "twice"),
+    "a prompt from the end": ("geneval", [SEEN | {"prompt_index": -1}], "prompt -1"),
+    "two detectors": ("geneval", [SEEN, SEEN | {"picture": "b", "judge": "x"}], "of one judge"),
+    "a number that is none": (
+        "geneval", [SEEN | {"detections": {"cow": [{"box": [0] * 4, "score": math.nan}]}}],
+        "NaN is no number",
+    ),
+    "a record twice": ("tiif", [{"judge": "j", "model": "m", "records": [RECORD] * 2}], "twice"),
+    "another attribute": (
+        "tiif", [{"judge": "j", "model": "m", "records": [RECORD | {"attribute": "x"}]}],
+        "attribute 'x'",
+    ),
+    "more answers than questions": (
+        "tiif", [{"judge": "j", "model": "m", "records": [RECORD | {"answered": ["no"] * 2}]}],
+        "got 2 to 1",
+    ),
+    "no line": ("tiif", [], "must have a line, got none"),
+    "an edit twice": ("imgedit", [[MARKED, MARKED]], "a twice"),
+    "no edit": ("imgedit", [[]], "must have an item, got none"),
+}  # fmt: skip
+"""Benchmark, lines of the file, and what is said."""
+
+
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_what_would_count_twice_or_not_at_all_is_refused(name: str, tmp_path: Path):
+    """And the file is named that is at fault."""
+    benchmark, content, said = ODD_FILES[name]
+    lines = content if isinstance(content, list) else [content]
+    path, asked = tmp_path / "seen", tmp_path / "asked"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked.write_text(json.dumps(PROMPT) if benchmark == "geneval" else TABLE)
+    with pytest.raises(ValueError, match=rf"seen.*{said}"):
+        score(benchmark, path, asked)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [(TABLE.replace('"1, 1"', "x"), "whole numbers, got"), ("", "must have a row"),
+     (TABLE + f"b,1,0,{'x' * 200_000}\n", "must be CSV"),
+     (TABLE.replace("tuple", "t"), "column tuple"), ("\0" * 9, "must have a row")],
+)  # fmt: skip
+def test_a_table_at_fault_is_named(table: str, said: str, tmp_path: Path):
+    path, asked = tmp_path / "seen", tmp_path / "asked"
+    path.write_text('{"prompts": []}')
+    asked.write_text(table)
+    with pytest.raises(ValueError, match=rf"asked.*{said}"):
+        score("dpg", path, asked)
+    asked.write_text("\ufeff" + TABLE.replace("\n", "\r\n"))
+    assert score("dpg", path, asked)["missing"] == ["a"]

@@ -25,7 +25,7 @@ from ladder.cli import main
 from ladder.evaluation.scorers.judge_text import declines, yes_or_no
 from ladder.evaluation.scorers.score_file import score
 from ladder.evaluation.toy.test_set import evaluation_questions
-from ladder.evaluation.vlm_judges import JudgeQuestion, identity
+from ladder.evaluation.vlm_judges import Answer, JudgeQuestion, held_to_rule, identity
 from ladder.evaluation.vlm_judges.batch import BatchAnswers, write_batch
 from ladder.evaluation.vlm_judges.local_vqa import BlipJudge, QwenJudge
 from ladder.evaluation.vlm_judges.observe import rows_file
@@ -73,6 +73,15 @@ def test_yes_and_no_are_read_where_a_text_begins_with_them(text: str, read: str 
 )  # fmt: skip
 def test_what_declines_is_no_answer_whatever_else_it_holds(text: str, refused: bool):
     assert declines(text) == refused
+
+
+def test_a_text_that_is_copied_may_hold_the_words_of_a_refusal():
+    """A poster may say so; a judge that begins so declines."""
+    copied = JudgeQuestion(ASKED[0].pictures, "Copy the text.", verbatim=True)
+    for text, kind in (("NO BAGS! We can't open the door", "answered"),
+                         ("I'm sorry, but I can't assist with that.", "refused"),
+                         (" ", "malformed")):  # fmt: skip
+        assert held_to_rule(copied, Answer(text)).status == kind
 
 
 # ---- the oracle ----

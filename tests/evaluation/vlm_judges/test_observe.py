@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,77 @@ def test_a_run_goes_on_where_it_was(dpg_files: tuple[Path, Path], tmp_path: Path
     other.name = "other"
     with pytest.raises(ValueError, match="take another --output"):
         observe(layout, other, out)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [(b"\0\0\0\n", "line 1 must be JSON"), (b"[1]\n", "row 1 must have key, asked, answers"),
+     (b'{"key": "a"}\n', "row 1 must have"), (b"\xff\n", "must be UTF-8"),
+     (b'{"key": NaN}\n', "NaN is no number")],
+)  # fmt: skip
+def test_rows_in_pieces_are_named(
+    rows: bytes, said: str, dpg_files: tuple[Path, Path], tmp_path: Path
+):
+    out = tmp_path / "out.json"
+    rows_file(out).write_bytes(rows)
+    with pytest.raises(ValueError, match=rf"out\.json\.rows.*{said}"):
+        observe(dpg(*dpg_files), Eye(), out)
+    # A piece without an end is what a killed run leaves: it is cut off.
+    rows_file(out).write_bytes(rows.rstrip(b"\n"))
+    assert observe(dpg(*dpg_files), Eye(), out)["asked"] == 2
+
+
+def test_rows_of_other_pictures_and_repeated_rows_change_nothing(
+    dpg_files: tuple[Path, Path], tmp_path: Path
+):
+    layout, out = dpg(*dpg_files), tmp_path / "out.json"
+    observe(layout, Eye(), out)
+    whole, rows = out.read_text(), rows_file(out).read_text()
+    gone = json.dumps(json.loads(rows.splitlines()[0]) | {"key": "gone"}) + "\n"
+    rows_file(out).write_text(gone + rows + rows)
+    assert observe(layout, Eye(0), out)["stored"] == 2
+    assert out.read_text() == whole
+
+
+class Bureaucrat(Eye):
+    """Refuses every request for the same reason."""
+
+    def answer(self, questions: Sequence[JudgeQuestion]) -> list[Answer]:
+        self.asked += [question.text for question in questions]
+        reason = "status 400: Unsupported parameter: max_completion_tokens"
+        return [Answer("", "refused", reason)] * len(questions)
+
+
+def test_a_server_that_refuses_all_alike_is_not_asked_to_the_end(
+    dpg_files: tuple[Path, Path], tmp_path: Path
+):
+    """An option that it lacks is no fault of a picture; few refusals, or many kinds, are."""
+    one, out = dpg(*dpg_files), tmp_path / "out.json"
+    many = replace(one, items=[replace(one.items[0], key=str(n)) for n in range(40)])
+    judge = Bureaucrat()
+    with pytest.raises(ConnectionError, match="answers nothing: status 400: Unsupported parameter"):
+        observe(many, judge, out)
+    assert len(judge.asked) <= 128
+    assert rows_file(out).read_text() == "", "a rerun asks again, without --retry"
+    assert observe(one, judge, out)["refused"] == 16
+
+
+def test_a_full_disk_leaves_no_half_a_file(
+    dpg_files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    layout, out = dpg(*dpg_files), tmp_path / "out.json"
+    write = Path.write_text
+
+    def full(path: Path, text: str, **named: Any) -> int:
+        write(path, text[:10], **named)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"No space left on device.*out\.json'"):
+        observe(layout, Eye(), out)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.glob("*out.json*")] == ["out.json.rows"]
+    assert observe(layout, Eye(0), out) == {"asked": 0, "stored": 2, "missing": 0}
 
 
 def test_missing_pictures_are_counted_or_marked(dpg_files: tuple[Path, Path], tmp_path: Path):

@@ -25,7 +25,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from ladder.config.files import replacing, write_text
+from ladder.config.files import read_json, replacing, write_text
 from ladder.config.load import Curation
 from ladder.data.curation import changes
 from ladder.data.curation.chunks import (
@@ -39,8 +39,8 @@ from ladder.data.curation.chunks import (
     unread,
 )
 from ladder.data.curation.contamination import Finder, read_prompts
-from ladder.data.curation.dask_map import spread
-from ladder.data.curation.duplicates import Part, decide
+from ladder.data.curation.dask_map import map_unordered
+from ladder.data.curation.duplicates import ExaminedChunk, decide
 from ladder.data.curation.figures import save_figures
 from ladder.data.curation.inspect import examine
 from ladder.data.curation.summary import summarize
@@ -88,18 +88,18 @@ def curate(raw: Path, out: Path, curation: Curation) -> None:
         log.info("%s", line)
 
     lists = list(
-        tqdm(spread(list_shard, todo, curation), desc="list", total=len(todo), unit="shard")
+        tqdm(map_unordered(list_shard, todo, curation), desc="list", total=len(todo), unit="shard")
     )
     order = {listed.folder: place for place, listed in enumerate(todo)}
     lists.sort(key=lambda listed: order[listed.folder])
     chunks = chunks_of(lists, work, seeing)
-    seen = spread(partial(_examine, curation, finder), chunks, curation)
+    seen = map_unordered(partial(_examine, curation, finder), chunks, curation)
     for _ in tqdm(seen, desc="examine", total=len(chunks), unit="chunk"):
         pass
     decisions = out / "decisions.parquet"
     _decide(chunks, decisions, work, curation)
     shelves = announced(chunks, out, work)
-    written = spread(partial(write_shelf, decisions, out, work), shelves, curation)
+    written = map_unordered(partial(write_shelf, decisions, out, work), shelves, curation)
     for _ in tqdm(written, desc="write", total=len(shelves), unit="shard"):
         pass
     save_figures(partial(find_records, chunks), out, curation.maximum_pixels)
@@ -131,7 +131,7 @@ def _state(sets: Sequence[RawSet], todo: Sequence[Listed], seeing: str, curation
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return read_json(path)
     except FileNotFoundError:  # the first curation, or the first that comes to its end
         return {}
 
@@ -146,7 +146,7 @@ def _examine(curation: Curation, finder: Finder | None, chunk: Chunk) -> None:
 
 def _decide(chunks: Sequence[Chunk], decisions: Path, work: Path, curation: Curation) -> None:
     """The decisions are made anew if anything they depend on changed."""
-    parts = [Part(chunk.part, chunk.name, chunk.set, chunk.first) for chunk in chunks]
+    parts = [ExaminedChunk(chunk.part, chunk.name, chunk.set, chunk.first) for chunk in chunks]
     asked = changes.key_of(
         changes.deciding(curation), changes.code(changes.DECIDING),
         [(part.chunk, part.set, part.first) for part in parts],

@@ -17,7 +17,7 @@ PATIENCE = 2.0
 """Seconds after which new workers are looked for, even if no task was done."""
 
 
-def spread(
+def map_unordered(
     function: Callable[[T], R], tasks: Iterable[T], curation: Curation | Encoding
 ) -> Iterator[R]:
     """`function` of every task, in the order in which they are done.

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from ladder.config.files import replacing
 from ladder.config.load import Curation
-from ladder.data.curation.dask_map import spread
+from ladder.data.curation.dask_map import map_unordered
 from ladder.data.curation.inspect import SCHEMA
 from ladder.data.curation.near import Kind, rejected, tasks
 
@@ -31,7 +31,7 @@ ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Part:
+class ExaminedChunk:
     """The examined rows of a chunk, and where they are in their set."""
 
     path: Path
@@ -42,7 +42,7 @@ class Part:
     """Place of the chunk's first record in the set."""
 
 
-def decide(parts: Sequence[Part], out: Path, scratch: Path, curation: Curation) -> None:
+def decide(parts: Sequence[ExaminedChunk], out: Path, scratch: Path, curation: Curation) -> None:
     """Write `out`, a parquet with a row for every record, each with its verdict.
 
     Added columns: `set`, `number` (the place in the set), `reason` completed (null: kept), `split`
@@ -113,7 +113,7 @@ def _reject_near(
             continue
         bad = np.ones(len(kind.column("number")), bool)
         bad[np.fromfile(folder / f"firsts.{of}", np.int64)] = False
-        for rows in spread(rejected, todo, curation):
+        for rows in map_unordered(rejected, todo, curation):
             bad[rows] = True
         columns = [pa.array(names).take(kind.column("set")[bad]), kind.column("number")[bad]]
         db.register("found", pa.table(columns, ["name", "number"]))

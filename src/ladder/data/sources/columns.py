@@ -159,7 +159,7 @@ def read_mapping(folder: Path) -> tuple[str, Columns] | None:
 
 
 @dataclass
-class Rows:
+class RowReader:
     """Rows of one shard to records; repetitions are found, so they come in order."""
 
     shard: str

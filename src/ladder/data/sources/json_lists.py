@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from ladder.data.images import BadSampleError, refused_as
-from ladder.data.sources.columns import SAMPLED, Columns, Rows, find_columns
+from ladder.data.sources.columns import SAMPLED, Columns, RowReader, find_columns
 from ladder.data.sources.pictures import pictures_of
 from ladder.data.sources.record import Record, Rejected, UnknownLayoutError, json_object
 
@@ -86,7 +86,7 @@ class ListShard:
         if columns is None and rows and not all(isinstance(x, BadSampleError) for x in rows):
             held = sorted({str(name) for row in rows[:1] if isinstance(row, dict) for name in row})
             raise UnknownLayoutError(f"{self.path} must be a list of samples, but has {held}")
-        reader = Rows(self.name, columns or (), pictures.find, self._tree())
+        reader = RowReader(self.name, columns or (), pictures.find, self._tree())
         for number, row in enumerate(rows):
             found += reader.entries(number, row)
         return found

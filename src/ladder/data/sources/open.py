@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ladder.data.shards import Sample
 from ladder.data.sources.columns import MAPPING, read_mapping
 from ladder.data.sources.json_lists import EDITS, KINDS, METADATA, ListShard
 from ladder.data.sources.parquet import TableShard
@@ -103,13 +102,6 @@ def open_raw(folder: Path) -> list[Shard]:
         found = sorted(path.name for path in folder.iterdir())[:5]
         raise ValueError(f"{folder} must hold {layouts}, but has {found}")
     return list(shards)
-
-
-def read_raw(folder: Path, maximum_pixels: int) -> Iterator[Sample | Rejected]:
-    """Every record of the raw set in `folder`, loaded, in order."""
-    for shard in open_raw(folder):
-        for record in shard.records():
-            yield record if isinstance(record, Rejected) else record.load(maximum_pixels)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ladder.data.images import BadSampleError, refused_as
-from ladder.data.sources.columns import SAMPLED, Columns, Embedded, Rows, find_columns
+from ladder.data.sources.columns import SAMPLED, Columns, Embedded, RowReader, find_columns
 from ladder.data.sources.pictures import pictures_of
 from ladder.data.sources.record import Record, Rejected, UnknownLayoutError
 
@@ -85,7 +85,7 @@ class TableShard:
         if columns is None and held:
             rule = "must have a column of pictures and one of words"
             raise UnknownLayoutError(f"{self.path} {rule}, but has {sorted(held[0].values)}")
-        reader = Rows(self.name, columns or (), pictures.find)
+        reader = RowReader(self.name, columns or (), pictures.find)
         for number, row in enumerate(chain(first, rows)):
             if isinstance(row, BadSampleError):
                 found.append(Rejected("", self.name, row.reason))

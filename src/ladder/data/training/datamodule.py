@@ -40,16 +40,16 @@ log = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class Prompts(Protocol):
+class PreparedPrompts(Protocol):
     """Tokenised prompts of a batch, as `ladder.models.mllm.frozen` prepares them."""
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Prompts: ...
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PreparedPrompts: ...
 
-    def pin_memory(self) -> Prompts: ...
+    def pin_memory(self) -> PreparedPrompts: ...
 
 
-Prepare = Callable[[Sequence[str], Sequence[Sequence[Image.Image]]], Prompts]
-"""`Understanding.prepare`: the texts and the pictures of a batch to its `Prompts`."""
+Prepare = Callable[[Sequence[str], Sequence[Sequence[Image.Image]]], PreparedPrompts]
+"""`Understanding.prepare`: the texts and the pictures of a batch to its `PreparedPrompts`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Batch:
     """
 
     def __init__(
-        self, latents: Float[Tensor, "B C H W"], prompts: Prompts, keys: list[str]
+        self, latents: Float[Tensor, "B C H W"], prompts: PreparedPrompts, keys: list[str]
     ) -> None:
         self.latents = latents
         self.prompts = prompts

@@ -10,7 +10,6 @@ output's neighbour of the same name with a dot before it. The same input gives t
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,8 +21,9 @@ from pathlib import Path
 from torch import distributed as ranks
 from tqdm import tqdm
 
+from ladder.config.files import read_json
 from ladder.config.load import Config
-from ladder.data.curation.dask_map import spread
+from ladder.data.curation.dask_map import map_unordered
 from ladder.data.shards import SPLITS
 from ladder.data.training.encode_chunk import (
     Chunk,
@@ -33,7 +33,13 @@ from ladder.data.training.encode_chunk import (
     encode_chunk,
     parts_of,
 )
-from ladder.data.training.encoded import MANIFEST, Part, assemble, read_manifest, write_manifest
+from ladder.data.training.encoded import (
+    MANIFEST,
+    EncodedFile,
+    assemble,
+    read_manifest,
+    write_manifest,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +57,7 @@ def encode(
     shared by the processes that torchrun started, if it did, and by those of Dask. Raises
     ValueError for a shard that is not whole, and if `out` holds what isn't ours.
     """
-    sets = json.loads((curated / "manifest.json").read_text())["sets"]
+    sets = read_json(curated / "manifest.json")["sets"]
     recipe, encoding = Recipe.of(config), config.encoding
     work = out.parent / f".{out.name}"
     earlier = _earlier(out, work / OLD)
@@ -66,7 +72,7 @@ def encode(
         # Only where it works itself, a process hears of single batches.
         tick = bar.update if here else _nothing
         task = partial(encode_chunk, recipe, work, {*earlier}, tick)
-        for number, key, rows in spread(task, mine, encoding):
+        for number, key, rows in map_unordered(task, mine, encoding):
             keys[number] = key
             if not here:
                 bar.update(rows)
@@ -149,7 +155,7 @@ def _finish(
     for chunk, key in done:
         made = earlier.get(key) or parts_of(work / key)
         splits.setdefault((chunk.name, chunk.split), []).extend(made)
-    files: dict[Path, Part] = {}
+    files: dict[Path, EncodedFile] = {}
     for (name, split), made in splits.items():
         fingerprint = sets[name]["hash"]
         files |= assemble(new / name / split, made, fingerprint, len(recipe.sizes) > 1)

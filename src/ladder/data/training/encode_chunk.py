@@ -23,11 +23,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ladder.config.files import read_json
 from ladder.config.load import Config, Encoding
 from ladder.data.images import encode_png
 from ladder.data.resize import WHOLE, Size, bring, buckets, framed, open_stored
 from ladder.data.shards import Packed, read_packed
-from ladder.data.training.encoded import ONLY, Part, PartWriter, Row, hashed
+from ladder.data.training.encoded import ONLY, EncodedFile, PartWriter, Row, hashed
 from ladder.models.device import find_device
 from ladder.models.generator.autoencoder import Autoencoder, compression, encoded, load_autoencoder
 from ladder.models.loading import generator_folder, located
@@ -38,7 +39,7 @@ FORMAT = 1
 PARTS = "parts.json"
 """In the folder of a chunk that is done: its parts."""
 
-Made = list[tuple[Part, Path]]
+Made = list[tuple[EncodedFile, Path]]
 """What a chunk became, and the files it is in."""
 
 
@@ -122,7 +123,7 @@ def encode_chunk(
     unfinished.mkdir()
     written = _write_parts(recipe, chunk, unfinished, tick)
     parts = [
-        Part(key, bucket, rows, hashed([unfinished / _file(bucket)]))
+        EncodedFile(key, bucket, rows, hashed([unfinished / _file(bucket)]))
         for bucket, rows in sorted(written.items())
     ]
     (unfinished / PARTS).write_text(json.dumps([asdict(part) for part in parts]))
@@ -208,7 +209,7 @@ def latents_of(pictures: list[Image.Image], autoencoder: Autoencoder) -> Float[T
 
 def parts_of(folder: Path) -> Made:
     """What `encode_chunk` left in a folder."""
-    parts = [Part(**part) for part in json.loads((folder / PARTS).read_text())]
+    parts = [EncodedFile(**part) for part in read_json(folder / PARTS)]
     return [(part, folder / _file(part.bucket)) for part in parts]
 
 

@@ -27,7 +27,7 @@ from datasets.arrow_writer import ArrowWriter
 from jaxtyping import Float
 from torch import Tensor
 
-from ladder.config.files import write_text
+from ladder.config.files import read_json, write_text
 
 MANIFEST = "manifest.json"
 ONLY = ""
@@ -39,7 +39,7 @@ STORED: dict[str, str] = {"float32": "float32", "bfloat16": "uint16"}
 
 
 @dataclass(frozen=True)
-class Part:
+class EncodedFile:
     """One file of a split: what was made, in one piece, of some curated shards."""
 
     key: str
@@ -145,14 +145,14 @@ def open_split(folder: Path) -> dict[str, Dataset]:
 
 
 def assemble(
-    folder: Path, made: Sequence[tuple[Part, Path]], fingerprint: str, several: bool
-) -> dict[Path, Part]:
+    folder: Path, made: Sequence[tuple[EncodedFile, Path]], fingerprint: str, several: bool
+) -> dict[Path, EncodedFile]:
     """Make the split `folder` of parts and the files they are in, by links: no byte is copied.
 
     Returns the new files with what they are. `several`: whether there is more than one bucket;
     `fingerprint` is that of the datasets, for caches.
     """
-    files: dict[Path, Part] = {}
+    files: dict[Path, EncodedFile] = {}
     for bucket in sorted({part.bucket for part, _ in made}):
         place = folder / bucket if several else folder
         place.mkdir(parents=True)
@@ -176,18 +176,18 @@ def assemble(
     return files
 
 
-def write_manifest(out: Path, files: Mapping[Path, Part]) -> None:
+def write_manifest(out: Path, files: Mapping[Path, EncodedFile]) -> None:
     """Note the files of `out` with what they are."""
     noted = {str(path.relative_to(out)): asdict(part) for path, part in files.items()}
     write_text(out / MANIFEST, json.dumps(noted, indent=1) + "\n")
 
 
-def read_manifest(out: Path) -> dict[Path, Part]:
+def read_manifest(out: Path) -> dict[Path, EncodedFile]:
     """The files of `out` with what they are; none where there is no manifest."""
     if not (out / MANIFEST).is_file():
         return {}
-    noted = json.loads((out / MANIFEST).read_text())
-    return {out / path: Part(**part) for path, part in noted.items()}
+    noted = read_json(out / MANIFEST)
+    return {out / path: EncodedFile(**part) for path, part in noted.items()}
 
 
 def check(out: Path) -> int:

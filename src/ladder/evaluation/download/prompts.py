@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import pooch
 
-from ladder.config.files import write_text
+from ladder.config.files import read_text, write_text
 from ladder.evaluation.download.suites import PromptSet
-from ladder.evaluation.json_files import dumps, lines_of, read_text
+from ladder.evaluation.json_files import dumps, lines_of
 
 TIMEOUT = 30
 """Seconds without a byte after which a home counts as out of reach."""

@@ -58,6 +58,8 @@ HOMES = {
     "wise": ("PKU-YuanGroup/WISE", "eb51174483a5de2e34e8614cf9dfb3319ee7fcd0"),
     "wise-verified": ("PKU-YuanGroup/WISE", "eb51174483a5de2e34e8614cf9dfb3319ee7fcd0"),
     "geneval2": ("facebookresearch/GenEval2", "a6e82d2289e8d418f27f0adee77908b07060eea3"),
+    "longtext": ("X-Omni-Team/X-Omni", "2b8237bb3789638c290eeda3e83ed81bd3652c3b"),
+    "longtext-zh": ("X-Omni-Team/X-Omni", "2b8237bb3789638c290eeda3e83ed81bd3652c3b"),
     "rise": ("PhoenixZ810/RISEBench", "5f226519b25c005bb32fb83864bbd1845ab85c23"),
 }
 """Repository and commit by the names of the benchmarks. GenEval's hash is also that of the file

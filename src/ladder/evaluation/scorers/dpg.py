@@ -46,7 +46,8 @@ class QuestionTable:
 def read_questions(rows: Iterable[Mapping[str, str]]) -> QuestionTable:
     """The table of questions from the rows of its CSV.
 
-    Raises ValueError for a missing column, naming those that are there, and for an empty table.
+    Raises ValueError for a missing column, naming those that are there, for a number that is none,
+    and for an empty table.
     """
     prompts: dict[str, list[DpgQuestion]] = {}
     several = False
@@ -54,7 +55,10 @@ def read_questions(rows: Iterable[Mapping[str, str]]) -> QuestionTable:
         missing = [name for name in COLUMNS if row.get(name) is None]
         if missing:
             raise ValueError(f"questions need a column {missing[0]}, got {', '.join(row)}")
-        parents = tuple(int(parent) for parent in row["dependency"].split(","))
+        numbers = [row["proposition_id"], *row["dependency"].split(",")]
+        if not all(number.strip().isdecimal() for number in numbers):
+            raise ValueError(f"questions and their parents are whole numbers, got {numbers}")
+        parents = tuple(int(number) for number in numbers[1:])
         several |= len(parents) > 1
         category = row["tuple"].split("(")[0].strip()
         question = DpgQuestion(int(row["proposition_id"]), parents, category)

@@ -21,7 +21,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ladder.evaluation.scorers.items import Item, mean, read_all, read_items, what_is_missing
+from ladder.evaluation.scorers.items import (
+    Item,
+    mean,
+    read_all,
+    read_items,
+    require_known,
+    what_is_missing,
+)
 from ladder.evaluation.scorers.judge_text import final_text, whole
 
 KINDS = (
@@ -65,7 +72,9 @@ def fixed_numbers(text: str) -> list[float] | None:
 
 def score(text: str, _: Any, per_item: bool) -> dict[str, Any]:
     """The scores of a file of observations; English and Chinese instructions apart."""
-    scored = read_all(read_items(text), _reader(official_numbers), _reader(fixed_numbers))
+    items = read_items(text)
+    require_known((item["kind"] for item in items), KINDS, "kind")
+    scored = read_all(items, _reader(official_numbers), _reader(fixed_numbers))
     result: dict[str, Any] = {mode: {} for mode in ("official", "fixed")}
     for language in sorted({one.item["language"] for one in scored}):
         own = [one for one in scored if one.item["language"] == language]

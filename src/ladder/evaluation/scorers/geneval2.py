@@ -24,6 +24,7 @@ from ladder.evaluation.scorers.items import (
     ScoredItem,
     mean,
     read_items,
+    require_known,
     status_of,
     what_is_missing,
 )
@@ -81,6 +82,8 @@ def geometric_mean(values: Sequence[float]) -> float:
 def score(text: str, _: Any, per_item: bool) -> dict[str, Any]:
     """The scores of a file of observations."""
     items = read_items(text)
+    require_known((skill for item in items for skill in item["skills"]), SKILLS, "skill")
+    require_known((item["atom_count"] for item in items), ATOMICITIES, "atom_count")
     scored = [
         ScoredItem(item, _atoms(item, exact=True), _atoms(item, exact=False)) for item in items
     ]

@@ -6,15 +6,19 @@ item without answers lacks its pictures. An answer that isn't `answered` is miss
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ladder.evaluation.json_files import loads
+
 Item = Mapping[str, Any]
+Status = Literal["answered", "refused", "filtered", "truncated", "unreachable", "malformed"]
+"""What became of a question."""
+STATUSES: tuple[str, ...] = get_args(Status)
 ANSWERED = ("answered", "malformed")
 """Of texts that a judge wrote to their end."""
 
@@ -31,11 +35,26 @@ class ScoredItem:
 
 
 def read_items(text: str) -> list[Item]:
-    """The items of a file. Raises ValueError for one that has none."""
-    items = json.loads(text)["items"]
+    """The items of a file. Raises ValueError for one that has none, or one twice."""
+    items = loads(text)["items"]
     if not items:
         raise ValueError("observations must have an item, got none")
+    require_once(item["key"] for item in items)
     return items
+
+
+def require_once(names: Iterable[Any]) -> None:
+    """Raises ValueError, naming one, where something stands twice, and would count twice."""
+    twice = [name for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise ValueError(f"observations must hold everything once, got {twice[0]} twice")
+
+
+def require_known(names: Iterable[Any], known: Collection[Any], what: str) -> None:
+    """Raises ValueError, naming one, where something isn't of the benchmark, and wouldn't count."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"observations must be of the benchmark, got {what} {unknown[0]!r}")
 
 
 def texts_of(item: Item, statuses: Collection[str]) -> list[str] | None:
@@ -47,8 +66,13 @@ def texts_of(item: Item, statuses: Collection[str]) -> list[str] | None:
 
 
 def status_of(answer: Mapping[str, Any]) -> str:
-    """What became of a question; files of others say nothing, and mean an answer."""
-    return answer.get("status", "answered")
+    """What became of a question; files of others say nothing, and mean an answer.
+
+    Raises ValueError for a status that there isn't.
+    """
+    status = answer.get("status", "answered")
+    require_known([status], STATUSES, "an answer of status")
+    return status
 
 
 def read_all(

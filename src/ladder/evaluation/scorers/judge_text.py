@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 FULL_WIDTH = {0x3000: " "} | {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 """The wide forms of ASCII, which models of East Asia write, and ASCII itself."""
@@ -12,7 +13,7 @@ THINK = re.compile(
     re.IGNORECASE,
 )
 FINAL_CHANNEL = "<|channel|>final<|message|>"
-ANSWER = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+ANSWER = re.compile(r"<(/?)answer>", re.IGNORECASE)
 ABOUT = r"(?:it|there|the|this|that|these|those|they|he|she|is|are|as|because)"
 YES_OR_NO = re.compile(
     r"\W*(?:(?:(?:the|my|final) )*answer(?: is)?\W+)?(?P<said>yes|no)\b"
@@ -73,8 +74,11 @@ def final_text(text: str) -> str:
     rest = text[ends[-1].end() :] if ends else text
     opened = THINK.search(rest)
     rest = rest[: opened.start()] if opened else rest
-    marked = ANSWER.findall(rest)
-    return (marked[-1] if marked else rest).strip()
+    marks = [*ANSWER.finditer(rest)]
+    for before, after in reversed([*pairwise(marks)]):
+        if after[1] and not before[1]:
+            return rest[before.end() : after.start()].strip()
+    return rest.strip()
 
 
 def yes_or_no(text: str) -> str | None:
@@ -86,6 +90,11 @@ def yes_or_no(text: str) -> str | None:
 def declines(text: str) -> bool:
     """Whether a text says that the judge doesn't do what it is asked, though it may fit a rule."""
     return DECLINED.search(plain_quotes(text)) is not None
+
+
+def opens_as_refusal(text: str) -> bool:
+    """Whether a text begins as a refusal, and is one: what it copies may hold such words."""
+    return declines(text) and SORRY.match(plain_quotes(text)) is not None
 
 
 def is_refusal(text: str) -> bool:

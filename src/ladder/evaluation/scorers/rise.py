@@ -25,6 +25,7 @@ from ladder.evaluation.scorers.items import (
     mean,
     read_all,
     read_items,
+    require_known,
     texts_of,
     what_is_missing,
 )
@@ -64,6 +65,7 @@ def fixed_number(text: str, highest: int = HIGHEST) -> int | None:
 def score(text: str, _: Any, per_item: bool) -> dict[str, Any]:
     """The scores of a file of observations."""
     items = read_items(text)
+    require_known((item["category"] for item in items), CATEGORIES, "category")
     forgetful = any("consistency" not in item["asked"] for item in items)
     scored = read_all(items, _official_marks, _fixed_marks)
     result: dict[str, Any] = {}

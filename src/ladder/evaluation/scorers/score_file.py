@@ -17,9 +17,7 @@ others   {"items": [{key, .., answers: [{text, status}]}]}, see `items`
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
 import zlib
 from collections import Counter, defaultdict
@@ -31,9 +29,20 @@ from typing import Any
 import numpy as np
 
 from ladder.evaluation.confidence import mean_of_groups
-from ladder.evaluation.json_files import lines_of, read_json_lines
-from ladder.evaluation.scorers import dpg, gedit, geneval, geneval2, imgedit, rise, tiif, uge, wise
-from ladder.evaluation.scorers.items import ANSWERED, status_of
+from ladder.evaluation.json_files import lines_of, loads, read_csv, read_json_lines
+from ladder.evaluation.scorers import (
+    dpg,
+    gedit,
+    geneval,
+    geneval2,
+    imgedit,
+    longtext,
+    rise,
+    tiif,
+    uge,
+    wise,
+)
+from ladder.evaluation.scorers.items import ANSWERED, require_known, require_once, status_of
 
 UNREADABLE = (
     ArithmeticError,
@@ -42,7 +51,6 @@ UNREADABLE = (
     LookupError,
     RecursionError,
     TypeError,
-    csv.Error,
     gzip.BadGzipFile,
     json.JSONDecodeError,
     zlib.error,
@@ -72,11 +80,14 @@ def score(
     `complete` refuses a run that lacks something, `per_item` adds the verdict on each item. Raises
     ValueError for a run that is refused, a file of another form, or one with several judges.
     """
+    asked = REFERENCES[benchmark](reference) if benchmark in REFERENCES else None
     try:
-        found = SCORERS[benchmark](read(observations), reference, per_item)
+        found = SCORERS[benchmark](read(observations), asked, per_item)
     except UNREADABLE as error:
         what = f"{type(error).__name__}: {error}"
         raise ValueError(f"{observations} is not in the form of {benchmark}: {what}") from error
+    except ValueError as error:
+        raise ValueError(f"{observations}: {error}") from error
     missing, failures = found["missing"], found.setdefault("failures", {})
     if missing and complete:
         some = ", ".join(missing[:3]) + (", .." if len(missing) > 3 else "")
@@ -122,10 +133,23 @@ def said_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: first[name] for name in SAID if first and name in first}
 
 
-def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any]:
+def prompts_of(path: Path | None) -> list[dict[str, Any]]:
+    """GenEval's prompts. Raises ValueError, naming the file, for rows of another form."""
+    path = needed(path, "--prompts")
+    rows = read_json_lines(path)
+    for row in rows:
+        if not (isinstance(row, dict) and isinstance(row.get("tag"), str)):
+            raise ValueError(f"{path} must have rows with a tag, got {str(row)[:200]}")
+    return rows
+
+
+def of_geneval(text: str, rows: list[dict[str, Any]], per_item: bool) -> dict[str, Any]:
     """GenEval has no faults but that it never checks what is missing: both modes are equal."""
-    rows = read_json_lines(needed(prompts, "--prompts"))
-    lines = [json.loads(line) for line in lines_of(text)]
+    lines = [loads(line) for line in lines_of(text)]
+    require_known((item["prompt_index"] for item in lines), range(len(rows)), "prompt")
+    # Files of others don't say which picture it is.
+    places = [(item["prompt_index"], item.get("picture", item.get("image"))) for item in lines]
+    require_once(place for place in places if place[1] is not None)
     verdicts, seen = [], Counter()
     for item in lines:
         found = {
@@ -156,9 +180,20 @@ def of_geneval(text: str, prompts: Path | None, per_item: bool) -> dict[str, Any
     return result | ({"items": items} if per_item else {})
 
 
-def of_dpg(text: str, questions: Path | None, per_item: bool) -> dict[str, Any]:
-    rows = csv.DictReader(io.StringIO(read(needed(questions, "--questions")), newline=""))
-    table, observed = dpg.read_questions(rows), json.loads(text)
+def questions_of(path: Path | None) -> dpg.QuestionTable:
+    """DPG-Bench's questions. Raises ValueError, naming the file, for another table."""
+    path = needed(path, "--questions")
+    rows = read_csv(path)
+    try:
+        return dpg.read_questions(rows)
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def of_dpg(text: str, table: dpg.QuestionTable, per_item: bool) -> dict[str, Any]:
+    observed = loads(text)
+    require_once(item["item_id"] for item in observed["prompts"])
+    require_known((item["item_id"] for item in observed["prompts"]), table.prompts, "prompt")
     # A prompt without a picture is one that is missing.
     answers = {item["item_id"]: item["answers"] for item in observed["prompts"] if item["answers"]}
     official, fixed = dpg.official(table, answers), dpg.fixed(table, answers)
@@ -182,12 +217,18 @@ def of_dpg(text: str, questions: Path | None, per_item: bool) -> dict[str, Any]:
     return result | ({"items": items} if per_item else {})
 
 
-def of_tiif(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
+def of_tiif(text: str, _: None, per_item: bool) -> dict[str, Any]:
     runs, lacking, failures = [], [], Counter()
+    if not text.strip():
+        raise ValueError("observations of tiif must have a line, got none")
     for line in lines_of(text):
-        run = json.loads(line)
+        run = loads(line)
         records = run["records"]
         name = f"{run['judge']} on {run['model']}"
+        attributes = {one for names in tiif.GROUPS.values() for one in names}
+        require_known((one["attribute"] for one in records), attributes, "attribute")
+        require_known((one["length"] for one in records), tiif.LENGTHS, "length")
+        require_once((one["attribute"], one["length"], one.get("row")) for one in records)
         lacking += [f"{name}: {one}" for one in tiif.missing(records)]
         if unanswered := tiif.unanswered(records):
             lacking.append(f"{name}: {unanswered} answers")
@@ -205,8 +246,11 @@ def of_tiif(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
     return {"runs": runs, "missing": lacking, "failures": dict(failures)}
 
 
-def of_imgedit(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
-    items = json.loads(text)
+def of_imgedit(text: str, _: None, per_item: bool) -> dict[str, Any]:
+    items = loads(text)
+    if not items:
+        raise ValueError("observations of imgedit must have an item, got none")
+    require_once(item["name"] for item in items)
     modes = {"official": imgedit.official, "fixed": imgedit.fixed}
     result = {mode: imgedit.summary(items, parse) for mode, parse in modes.items()}
     scores = [
@@ -232,8 +276,8 @@ def of_imgedit(text: str, _: Path | None, per_item: bool) -> dict[str, Any]:
 def with_judge(scorer: Callable[[str, Any, bool], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """A scorer of the newer suites, with what the file says of its judge."""
 
-    def scored(text: str, reference: Path | None, per_item: bool) -> dict[str, Any]:
-        return said_of([json.loads(text)]) | scorer(text, reference, per_item)
+    def scored(text: str, _: None, per_item: bool) -> dict[str, Any]:
+        return said_of([loads(text)]) | scorer(text, None, per_item)
 
     return scored
 
@@ -245,7 +289,9 @@ def needed(path: Path | None, option: str) -> Path:
     return path
 
 
-SCORERS: dict[str, Callable[[str, Path | None, bool], dict[str, Any]]] = {
+REFERENCES: dict[str, Callable[[Path | None], Any]] = {"geneval": prompts_of, "dpg": questions_of}
+"""How the reference of a benchmark is read, if it has one."""
+SCORERS: dict[str, Callable[[str, Any, bool], dict[str, Any]]] = {
     "geneval": of_geneval,
     "dpg": of_dpg,
     "tiif": of_tiif,
@@ -256,6 +302,8 @@ SCORERS: dict[str, Callable[[str, Path | None, bool], dict[str, Any]]] = {
     "wise": with_judge(wise.score),
     "wise-verified": with_judge(wise.score_verified),
     "geneval2": with_judge(geneval2.score),
+    "longtext": with_judge(longtext.score),
+    "longtext-zh": with_judge(longtext.score),
     "rise": with_judge(rise.score),
 }
 """By the names of the benchmarks."""

@@ -153,7 +153,10 @@ def _answered_questions(record: Record) -> Iterable[tuple[str, str]]:
 
 
 def _all_questions(record: Record) -> Iterable[tuple[str, str]]:
-    rest = [""] * (len(record["expected"]) - len(record["answered"]))
+    asked, answered = len(record["expected"]), len(record["answered"])
+    if answered > asked:
+        raise ValueError(f"a question has one answer, got {answered} to {asked} of {record}")
+    rest = [""] * (asked - answered)
     pairs = zip(record["expected"], [*record["answered"], *rest], strict=True)
     return ((expected, said) for expected, said in pairs if said is not None)
 

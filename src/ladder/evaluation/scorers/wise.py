@@ -17,19 +17,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ladder.evaluation.scorers.items import Item, mean, read_all, read_items, what_is_missing
+from ladder.evaluation.scorers.items import (
+    Item,
+    mean,
+    read_all,
+    read_items,
+    require_known,
+    what_is_missing,
+)
 from ladder.evaluation.scorers.judge_text import final_text, whole
 
 PARTS = {"consistency": 0.7, "realism": 0.2, "aesthetic_quality": 0.1}
 HIGHEST = 2
 THREE = re.compile(
-    r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*[:\N{FULLWIDTH COLON}]?\s*(\d)",
+    r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*(?:[:\N{FULLWIDTH COLON}]\s*)?(\d)",
     re.IGNORECASE,
 )
-BINARY = re.compile(r"\*{0,2}score\*{0,2}\s*[:\N{FULLWIDTH COLON}]?\s*([01])\b", re.IGNORECASE)
+BINARY = re.compile(r"\*{0,2}score\*{0,2}\s*(?:[:\N{FULLWIDTH COLON}]\s*)?([01])\b", re.IGNORECASE)
 NAMED = re.compile(
-    r"^\W*(consistency|realism|aesthetic quality|score)[^\w+.\N{MINUS SIGN}-]{1,8}"
-    r"([0-9]+)(?:\s*(?:/|out of)\s*([0-9]+))?[^\w%]*$",
+    r"^[^\w\n]*(consistency|realism|aesthetic quality|score)[^\w+.\N{MINUS SIGN}-]{1,8}"
+    r"([0-9]+)(?:\s*(?:/|out of)\s*([0-9]+))?[^\w%\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 """A name and its mark on a line, perhaps with what it is out of."""
@@ -61,10 +68,19 @@ def wiscore(parts: Mapping[str, float]) -> float:
     return sum(weight * parts[name] for name, weight in PARTS.items()) / HIGHEST
 
 
+def bare_lines(text: str, digits: str) -> list[str]:
+    """The lines that hold nothing but one of the digits.
+
+    The published scripts look for `^\\s*([0-2])\\s*$`, which takes minutes on many empty lines.
+    """
+    lines = (line.strip() for line in text.split("\n"))
+    return [line for line in lines if len(line) == 1 and line in digits]
+
+
 def official_wiscore(text: str) -> float | None:
     """By the paper's script: a name and a digit anywhere, else three lines of one digit."""
     found = {name.lower().replace(" ", "_"): float(n) for name, n in THREE.findall(text)}
-    lines = re.findall(r"(?m)^\s*([0-2])\s*$", text)
+    lines = bare_lines(text, "012")
     if not found and len(lines) >= len(PARTS):
         found = dict(zip(PARTS, map(float, lines), strict=False))
     return wiscore(found) if PARTS.keys() <= found.keys() else None
@@ -73,7 +89,7 @@ def official_wiscore(text: str) -> float | None:
 def fixed_wiscore(text: str) -> float | None:
     """Each name on a line of its own, once, with a number from 0 to 2."""
     rest = final_text(text)
-    lines = re.findall(r"(?m)^[ \t]*([0-2])[ \t]*$", rest)
+    lines = bare_lines(rest, "012")
     named = named_in(rest, HIGHEST)
     if not named and len(lines) == len(PARTS):
         named = [*zip(PARTS, map(int, lines), strict=True)]
@@ -97,7 +113,7 @@ def official_binary(text: str) -> float | None:
     """By the script of `wise-verified`: the first score in the text, else the only bare line."""
     if found := BINARY.search(text):
         return float(found[1])
-    lines = re.findall(r"(?m)^\s*([01])\s*$", text)
+    lines = bare_lines(text, "01")
     return float(lines[0]) if len(lines) == 1 else None
 
 
@@ -128,6 +144,8 @@ def _score(
     fixed: Callable[[str], float | None],
 ) -> dict[str, Any]:
     items = read_items(text)
+    numbers = range(1, 1 + max(one.last for one in categories.values()))
+    require_known((item["prompt_id"] for item in items), numbers, "prompt")
     scored = read_all(items, lambda _, texts: official(texts[0]), lambda _, texts: fixed(texts[0]))
     result: dict[str, Any] = {}
     for mode in ("official", "fixed"):

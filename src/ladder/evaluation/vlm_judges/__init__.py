@@ -14,16 +14,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
 from ladder.evaluation.json_files import dumps
-from ladder.evaluation.scorers.judge_text import declines, is_refusal
+from ladder.evaluation.scorers.items import STATUSES, Status
+from ladder.evaluation.scorers.judge_text import declines, is_refusal, opens_as_refusal
 from ladder.evaluation.vlm_judges.pictures import JudgePicture
 
-Status = Literal["answered", "refused", "filtered", "truncated", "unreachable", "malformed"]
-STATUSES: tuple[str, ...] = get_args(Status)
 FAILURES = STATUSES[1:]
 
 
@@ -63,6 +62,8 @@ class JudgeQuestion:
     """The scorer's reading of an answer. What it returns None or "" for is malformed."""
     system: str = ""
     """What the judge is told before."""
+    verbatim: bool = False
+    """Whether the answer copies what stands in the picture: its words aren't the judge's own."""
     probabilities: bool = False
     """Whether the score depends on how likely the judge finds its first token."""
 
@@ -110,7 +111,7 @@ def held_to_rule(question: JudgeQuestion, answer: Answer) -> Answer:
     as refused where the judge says so, whatever the text fits."""
     if answer.failed:
         return answer
-    if declines(answer.text):
+    if (opens_as_refusal if question.verbatim else declines)(answer.text):
         return replace(answer, status="refused", reason="the judge says that it declines")
     if question.read(answer.text) not in (None, ""):
         return answer

@@ -13,15 +13,14 @@ are in `suites`.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ladder.evaluation.json_files import dumps, read_json, read_json_lines, read_text
+from ladder.config.files import read_json
+from ladder.evaluation.json_files import dumps, read_csv, read_json_lines
 from ladder.evaluation.scorers import imgedit as imgedit_scorer
 from ladder.evaluation.scorers.judge_text import yes_or_no
 from ladder.evaluation.vlm_judges import Answer, JudgeQuestion
@@ -77,7 +76,7 @@ def write_items(answered: Answered, about: dict[str, Any]) -> str:
 def dpg(images: Path, questions: Path) -> Layout:
     """DPG-Bench. Raises ValueError for questions without the columns that are read."""
     asked: dict[str, dict[str, str]] = {}
-    for row in csv.DictReader(io.StringIO(read_text(questions), newline="")):
+    for row in read_csv(questions):
         for column in ("item_id", "proposition_id", "question_natural_language"):
             if row.get(column) is None:
                 raise ValueError(f"{questions} needs a column {column}, got {', '.join(row)}")

@@ -44,6 +44,8 @@ def check(layout: Layout, partial: bool) -> list[Item]:
 
     Raises ValueError where some are not, unless `partial`, and where none is.
     """
+    if not layout.items:
+        raise ValueError(f"{layout.benchmark} must ask about a picture, got no item in its files")
     there = [item for item in layout.items if all(file.is_file() for file in item.files)]
     if there and (partial or len(there) == len(layout.items)):
         return there

@@ -14,8 +14,9 @@ import xxhash
 from PIL import Image
 from tqdm import tqdm
 
+from ladder.config.files import read_json
 from ladder.data.images import read_picture
-from ladder.evaluation.json_files import dumps, read_json, read_json_lines
+from ladder.evaluation.json_files import dumps, read_json_lines
 from ladder.evaluation.scorers.score_file import PICTURES
 from ladder.evaluation.vlm_judges import Witness, identity
 from ladder.evaluation.vlm_judges.observe import read_rows

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-from ladder.evaluation.json_files import read_text
+from ladder.config.files import read_text
 
 
 def strings_in(path: Path, names: tuple[str, ...]) -> dict[str, str]:
@@ -23,6 +23,16 @@ def strings_in(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     if lacking:
         raise ValueError(f"{path} must give a text the name {lacking[0]}, got {', '.join(found)}")
     return {name: found[name] for name in names}
+
+
+def attribute_text_in(path: Path, name: str) -> str:
+    """The text that a class gives its attribute of that name; raises ValueError without one."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            named = any(isinstance(t, ast.Attribute) and t.attr == name for t in node.targets)
+            if named and isinstance(node.value.value, str):
+                return node.value.value
+    raise ValueError(f"{path} must have a class that gives a text the name {name}")
 
 
 def message_texts_in(path: Path, function: str) -> list[str]:

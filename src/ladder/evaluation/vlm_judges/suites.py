@@ -6,6 +6,8 @@ gedit              IMAGES/fullset/<kind>/<language>/<key>.png beside <key>_SRCIM
 wise, wise-verified
                    IMAGES/<prompt_id>.png
 geneval2           IMAGES/<row, five digits>.png (the official script takes a list of files)
+longtext, longtext-zh
+                   IMAGES/<prompt_id, four digits>_<1 to 4>.png
 rise               IMAGES/images/<category>/<index>.png
 imgedit-uge        IMAGES/<key>.png beside a folder of originals
 imgedit-multiturn  IMAGES/<key>_<turn>.png beside a folder of originals
@@ -20,7 +22,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ladder.evaluation.json_files import dumps, read_json, read_json_lines
+from ladder.config.files import read_json
+from ladder.evaluation.json_files import dumps, read_json_lines
 from ladder.evaluation.scorers import gedit as gedit_scorer
 from ladder.evaluation.scorers import geneval2 as geneval2_scorer
 from ladder.evaluation.scorers import rise as rise_scorer
@@ -29,7 +32,12 @@ from ladder.evaluation.scorers import wise as wise_scorer
 from ladder.evaluation.vlm_judges import JudgeQuestion
 from ladder.evaluation.vlm_judges.layouts import EDIT, Item, Layout, write_items
 from ladder.evaluation.vlm_judges.pictures import JudgePicture
-from ladder.evaluation.vlm_judges.published_prompts import filled, message_texts_in, strings_in
+from ladder.evaluation.vlm_judges.published_prompts import (
+    attribute_text_in,
+    filled,
+    message_texts_in,
+    strings_in,
+)
 
 VIESCORE = "GEdit-Bench/viescore/vie_prompts.py"
 CONTEXT, RULE, SEMANTICS, QUALITY = (
@@ -40,6 +48,10 @@ CONTEXT, RULE, SEMANTICS, QUALITY = (
 )
 GEDIT_COLUMNS = ("key", "task_type", "instruction", "instruction_language", "Intersection_exist")
 ONE_WORD = "{question} Answer in one word."
+LONGTEXT = {"en": "textbench/text_prompts.jsonl", "zh": "textbench/text_prompts_zh.jsonl"}
+"""Prompts by language."""
+LONGTEXT_PICTURES = 4
+"""Of each prompt."""
 LOGICAL = rise_scorer.LOGICAL
 RISE_PROMPTS = (
     "prompt_consist", "prompt_reasoning", "prompt_reasoning_w_input", "prompt_generation",
@@ -133,6 +145,26 @@ def geneval2(images: Path, source: Path) -> Layout:
         about = {name: row[name] for name in ("prompt", "atom_count", "vqa_list", "skills")}
         items.append(Item(f"{index:05}", (file,), asked, about))
     return Layout("geneval2", items, write_items, ONE_WORD, max_tokens=8)
+
+
+def longtext_rows(source: Path, language: str) -> list[dict[str, Any]]:
+    """The prompts, with the texts that they want."""
+    return read_json_lines(source / LONGTEXT[language])
+
+
+def longtext(images: Path, source: Path, language: str = "en") -> Layout:
+    """LongText-Bench: the judge copies what it reads in a picture."""
+    text = attribute_text_in(source / "textbench/evaluate_text_reward.py", "qwen_prompt")
+    items = []
+    for row in longtext_rows(source, language):
+        about = {"prompt_id": row["prompt_id"], "wanted": row["text"], "language": language}
+        for number in range(1, 1 + LONGTEXT_PICTURES):
+            key = f"{row['prompt_id']:04}_{number}"
+            file = images / f"{key}.png"
+            asked = JudgeQuestion((JudgePicture(file),), text, verbatim=True)
+            items.append(Item(key, (file,), (asked,), about))
+    name = "longtext" if language == "en" else f"longtext-{language}"
+    return Layout(name, items, write_items, template=text, max_tokens=1024)
 
 
 def rise(images: Path, source: Path) -> Layout:
@@ -232,6 +264,8 @@ LAYOUTS: dict[str, Callable[..., Layout]] = {
     "wise": wise,
     "wise-verified": partial(wise, verified=True),
     "geneval2": geneval2,
+    "longtext": longtext,
+    "longtext-zh": partial(longtext, language="zh"),
     "rise": rise,
     "imgedit-uge": uge,
     "imgedit-multiturn": multiturn,

@@ -200,6 +200,11 @@ class Prompter:
                 ids += new
             positions.append(start + place)
             start += place.max(initial=-1) + 1
+        if (left := len([*upcoming])) > 0:
+            raise ValueError(
+                f"the chat template of the MLLM must show every picture by token "
+                f"{self.image_token}, got {left} of {len(grids)} pictures that it doesn't show"
+            )
         return _Row(ids, np.concatenate(positions, axis=1))
 
     def _shared(self, rows: list[_Row]) -> int:
