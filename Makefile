@@ -15,7 +15,8 @@ PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parse
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz \ chaos check real-size gpu docs test-distributed
+.PHONY: help setup repro ablations notebooks playground test test-fast test-playground lint fuzz \
+  chaos check real-size gpu docs test-distributed
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
