@@ -22,6 +22,7 @@ from ladder.models.generator.rung_attention import ConditionsOnce
 from ladder.models.ladder import Ladder
 from ladder.models.layer_selection import layer_indices
 from ladder.models.lora import adapt_mllm
+from ladder.models.mllm.families import language_model
 from ladder.models.mllm.frozen import Understanding
 from ladder.models.mllm.prompts import Prompts
 from ladder.models.reference import Reference
@@ -66,9 +67,10 @@ class Need:
 
 @dataclass(frozen=True)
 class StageNeed(Need):
-    """And the bytes of a stage's checkpoint."""
+    """And the bytes of a stage's checkpoint, and what is needed to go on from it."""
 
     checkpoint: int = 0
+    resumed: Need | None = None
 
 
 class Unread(Understanding):
@@ -158,6 +160,15 @@ def weights(*modules: nn.Module) -> int:
     )
 
 
+def read_weights(models: FakeModels, pictures: int) -> int:
+    """Bytes of the MLLM's weights that a step reads: not those of layers above the last rung, nor
+    those that look at pictures where there are none."""
+    mllm = models.ladder.understanding.mllm
+    layers = language_model(mllm).layers[: models.ladder.taps.highest]
+    seen = [mllm.model.visual] if pictures else []
+    return weights(mllm.get_input_embeddings(), *layers, *seen)
+
+
 def worst(phases: dict[str, dict[str, float]]) -> Need:
     """The phase in which the most is needed."""
     return Need(max(phases.values(), key=lambda parts: sum(parts.values())))
@@ -194,6 +205,10 @@ class Took:
 
     frozen: int
     """Not a rise: the MLLM's weights."""
+    read: int
+    """Nor this: those of the MLLM that the step reads."""
+    embedding: int
+    """Nor this: those of its words."""
     own: int
     """Nor this: all other weights."""
     numbers: int
@@ -232,6 +247,8 @@ def take_step(models: FakeModels, config: Config, stage: Stage, caption: int) ->
     shown = min(GRID * len(stage.mixture), config.sampling.batch)
     return Took(
         frozen=weights(ladder.understanding),
+        read=read_weights(models, pictures),
+        embedding=ladder.understanding.mllm.get_input_embeddings().weight.nbytes,
         own=weights(ladder) - weights(ladder.understanding),
         numbers=sum(value.numel() for value in values),
         trained=sum(value.nbytes for value in values),
@@ -249,14 +266,15 @@ def stage_need(config: Config, stage: Stage, took: Took, processes: int, device:
     It reads its models; takes steps (forward and backward pass, with the gradients of the step
     before until the backward begins; then the optimizer); and draws grids, if pictures are held
     out. On GPUs AdamW takes all weights at once. Where weights or moments are spread over
-    `processes`, each has its part. What is gathered to write a checkpoint lies on the CPU.
+    `processes`, each has its part. What is gathered to write a checkpoint lies on the CPU. There
+    weights that stay as they are lie in their file, and are in memory once they are read.
     """
     strategy = config.cluster.strategy
     spread = 1 / processes if strategy in ("fsdp", "deepspeed") else 1.0
     sharded = spread if strategy == "fsdp" else 1.0
     there: dict[str, float] = {
         "libraries": CUDA if device == "cuda" else LIBRARIES["train"],
-        "MLLM": took.frozen * sharded,
+        "MLLM": took.frozen * sharded if device == "cuda" else took.read,
         "generator and connectors": took.own * sharded,
     }
     kept = {
@@ -270,7 +288,9 @@ def stage_need(config: Config, stage: Stage, took: Took, processes: int, device:
         kept["weights that are stepped"] = FLOAT * took.numbers * spread
         kept["buckets of gradients"] = 2 * FLOAT * min(BUCKET, took.numbers)
     phases = {
-        "load": there | {"scale of the embeddings": took.scale},
+        "load": there
+        | {"scale of the embeddings": took.scale}
+        | ({} if device == "cuda" else {"MLLM": took.embedding}),
         "pass": there | kept | {"activations": max(took.forward, took.both - took.trained)},
     }
     if device == "cuda" and not config.cluster.fused:
@@ -279,7 +299,11 @@ def stage_need(config: Config, stage: Stage, took: Took, processes: int, device:
         copied = {"weights' copy": took.trained * sharded, "autoencoder": took.autoencoder}
         phases["grid"] = there | kept | copied | {"drawing": took.grid}
     # Weights, their average and two moments, all of them float32.
-    return StageNeed(worst(phases).parts, checkpoint=took.own + 3 * FLOAT * took.numbers)
+    checkpoint = took.own + 3 * FLOAT * took.numbers
+    begun = phases["load"] | {"moving average": kept["moving average"], "checkpoint": checkpoint}
+    del begun["scale of the embeddings"]
+    resumed = worst(phases | {"resume": begun})
+    return StageNeed(worst(phases).parts, checkpoint, resumed)
 
 
 def scale_rise(ladder: Ladder) -> int:
@@ -308,13 +332,6 @@ def drawing_rise(models: FakeModels, batch: int, caption: int, pictures: int) ->
         found = rise(draw)
     ladder.train(training)
     return found
-
-
-def resume_need(stage: StageNeed) -> Need:
-    """Of a stage that goes on: by itself, a process reads the whole checkpoint."""
-    models = ("libraries", "MLLM", "generator and connectors")
-    own = {name: stage.parts[name] for name in models}
-    return max(stage, Need(own | {"checkpoint": stage.checkpoint}), key=lambda need: need.bytes)
 
 
 def verb_needs(config: Config, dtype: torch.dtype, tokens: int) -> dict[str, Need]:

@@ -40,7 +40,6 @@ from ladder.profiling.memory import (
     LIBRARIES,
     Need,
     StageNeed,
-    resume_need,
     stage_needs,
     verb_needs,
 )
@@ -155,7 +154,7 @@ def planned(place: Path, own: Sequence[str]) -> tuple[dict[str, Need], dict[str,
         f"train {name}": flops(models, CAPTION, True, edits(getattr(config.stages, name))).total
         for name in stages
     }
-    return found | {"resume t2i": resume_need(stages["t2i"])}, flop
+    return found | {"resume t2i": stages["t2i"].resumed}, flop
 
 
 def prepare(name: SizeName, place: Path, repository: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from ladder.config.files import settle
 from ladder.config.load import require_same
@@ -59,11 +60,7 @@ class Checkpoints(Checkpoint):
         return self.path if self.path.exists() else None
 
     def write(self, trainer: Trainer) -> None:
-        """Write the checkpoint; all ranks call this.
-
-        Lightning writes among the temporary files and moves the result, which from another file
-        system is a copy that a power cut leaves half done. A renamed file is whole.
-        """
+        """Write the checkpoint; all ranks call this. A renamed file is whole."""
         part = self.path.with_suffix(".part")
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
@@ -124,6 +121,27 @@ class Checkpoints(Checkpoint):
 def earlier_than_last(folder: Path) -> list[Path]:
     """The checkpoints of a stage before the last one."""
     return [path for path in folder.iterdir() if EARLIER.fullmatch(path.name)]
+
+
+class FileIO(TorchCheckpointIO):
+    """Checkpoints from memory to a file and back, without a copy of the whole in memory.
+
+    Lightning's own writes one into memory before the file (it gathers 26 GB for the paper's), and
+    reads it whole. Whoever writes renames the finished file: see `Checkpoints.write`.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any | None = None
+    ) -> None:
+        """Write it, tensor by tensor."""
+        torch.save(checkpoint, path)
+
+    def load_checkpoint(
+        self, path: Path | str, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The content, mapped on the CPU and not yet read; nothing is unpickled but tensors and
+        plain values."""
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def require_finite_weights(trainer: Trainer, pl_module: LightningModule) -> None:

@@ -39,7 +39,7 @@ from ladder.inference.pipeline import LadderPipeline
 from ladder.inference.shipped import MARKER
 from ladder.models.device import find_device
 from ladder.models.ladder import Ladder
-from ladder.training.checkpoints import Checkpoints, earlier_than_last
+from ladder.training.checkpoints import Checkpoints, FileIO, earlier_than_last
 from ladder.training.connector_warmup import warm_up
 from ladder.training.faults import FaultInjector
 from ladder.training.loggers import loggers
@@ -148,6 +148,7 @@ def train(config: Config, stage: StageName, ladder: Ladder, encoded: Path, folde
             StepBar(stage, monitor),
             checkpoints,
         ],
+        plugins=[FileIO()],
         enable_model_summary=False,
         default_root_dir=folder,
     )
