@@ -9,6 +9,7 @@ whose size only running processes show.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC, SanaTransformer2DModel
@@ -24,7 +25,7 @@ from ladder.models.layer_selection import layer_indices
 from ladder.models.lora import adapt_mllm
 from ladder.models.mllm.families import language_model
 from ladder.models.mllm.frozen import Understanding
-from ladder.models.mllm.prompts import Prompts
+from ladder.models.mllm.prompts import Prompter, Prompts
 from ladder.models.reference import Reference
 from ladder.profiling.live_memory import Live, fake, rise, without_fakes
 from ladder.profiling.published_sizes import generator_config, mllm_config
@@ -92,8 +93,9 @@ class FakeModels:
             mllm = Qwen2_5_VLForConditionalGeneration(settings)
             generator = nn.Module.to(SanaTransformer2DModel.from_config(sana), width)
             self.autoencoder = nn.Module.to(AutoencoderDC.from_config(autoencoder), width)
-            nothing = Reference("", None, "", None)  # type: ignore[arg-type]
-            understanding = Unread(mllm, None, nothing)  # type: ignore[arg-type]
+            # A prompter without its tokenizer: prompts are made here, and have no words.
+            wordless = Prompter.__new__(Prompter)
+            understanding = Unread(mllm, wordless, Reference("", None, "", Path()))
             understanding.to(getattr(torch, config.foundations.dtype))
             depth, blocks = understanding.depth, generator.config.num_layers
             taps = layer_indices(model.scheme, blocks, depth, model.layers)
