@@ -166,7 +166,6 @@ def toy(
 ) -> None:
     """Ask a ladder the toy world's counterpart of a benchmark, judged by the exact oracle."""
     from ladder.config.load import Evaluation, Sampling
-    from ladder.evaluation.draw_benchmark import to_best_device
     from ladder.evaluation.run_toy import lines_of, run_toy
     from ladder.evaluation.scorers.score_file import RESAMPLES
     from ladder.inference.open import open_ladder
@@ -176,7 +175,7 @@ def toy(
     evaluation = Evaluation(seed, prompts, images, prompts, prompts, RESAMPLES)
     # The pipeline has its own solver and shift, whatever stands here.
     sampling = Sampling("dpm", steps, 1.0, guidance, image_guidance, batch)
-    pipeline = to_best_device(open_ladder(folder))
+    pipeline = open_ladder(folder, device, dtype)
     metrics = run_toy(benchmark, pipeline, folder.resolve().name, evaluation, sampling, out)
     print("\n".join(lines_of(metrics)))
 

@@ -174,7 +174,7 @@ def load(config: Config, folder: Path, device: torch.device, dtype: Dtype) -> La
     types = (getattr(torch, name) for name in (dtype, config.foundations.dtype))
     ladder = Ladder.from_pretrained(folder, *types).eval()
     pipeline = LadderPipeline.from_ladder(ladder, config.foundations, config.sampling)
-    pipeline.vae.to(getattr(torch, dtype))
+    torch.nn.Module.to(pipeline.vae, getattr(torch, dtype))  # diffusers' own warns
     return pipeline.to(device)
 
 

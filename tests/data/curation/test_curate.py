@@ -262,7 +262,7 @@ def test_it_never_writes_into_the_output_of_others(tmp_path, raw):
 
 def test_a_second_run_does_nothing(tmp_path, raw, monkeypatch):
     curate(raw, tmp_path / "out", CURATION)
-    monkeypatch.setattr("ladder.data.curation.curate.spread", None)
+    monkeypatch.setattr("ladder.data.curation.curate.map_unordered", None)
     curate(raw, tmp_path / "out", CURATION)
 
 
@@ -311,7 +311,7 @@ def test_a_new_shard_and_a_new_set_redo_nothing_else(
     tmp_path, raw, write_tar, picture, image_file, caplog
 ):
     """What there was is neither read nor written again, and the log says so beforehand."""
-    caplog.set_level("INFO", "ladder.data.curation.curate")
+    caplog.set_level("INFO", "ladder.data.curation")
     curate(raw, tmp_path / "out", CURATION)
     before = times(tmp_path / "out", tmp_path / ".out/parts")
     write_tar(raw / "t2i/00009.tar", [("n.png", image_file(picture(99))), ("n.txt", b"x")])
@@ -335,7 +335,7 @@ def times(out: Path, parts: Path) -> dict[Path, int]:
 
 def test_another_setting_redoes_what_depends_on_it(tmp_path, raw, caplog):
     """Other shares look at no picture again; which shards of ours change is told before."""
-    caplog.set_level("INFO", "ladder.data.curation.curate")
+    caplog.set_level("INFO", "ladder.data.curation")
     curate(raw, tmp_path / "out", CURATION)
     before = times(tmp_path / "out", tmp_path / ".out/parts")
     curate(raw, tmp_path / "out", replace(CURATION, evaluation_share=0.0))
