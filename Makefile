@@ -9,7 +9,7 @@ JOBS ?= 2
 FUZZ_SECONDS ?= 120
 KILLS ?= 200
 # Where models with random weights are made, and kept for a second run.
-PLACE ?= /tmp/ladder
+PLACE ?= data/made-up
 PARSERS := $(shell sed -n 's/^def \(test_[a-z_]*\).*/\1/p' tests/fuzz/test_parsers.py)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -25,6 +25,7 @@ ALLOWED = {
     "evaluation/run.py: benchmark.save": "writes nothing itself",
     "models/ladder.py: self.generator.save_config": GIVEN,
     "config/lock.py: path.open": "the text of a lock, which is held",
+    "training/checkpoints.py: torch.save": "Checkpoints.write renames it",
     "training/monitor.py: self.events.open": "adds a line; half a line is cut off",
     "training/faults.py: self.record.open": "adds a line; half a line is cut off",
     "evaluation/vlm_judges/observe.py: rows_file(output).open": "adds rows; half a row is cut off",

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 from tests.data.making import png, swapped_profile
+from tests.stored import decode_stored
 
-from ladder.data.images import decode, decode_stored, storable
+from ladder.data.images import decode, storable
 
 W, H = 24, 16
 Y, X = np.mgrid[0:H, 0:W]

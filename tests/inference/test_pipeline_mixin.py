@@ -156,8 +156,8 @@ def test_height_and_width_are_those_of_the_picture(pipeline):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"height": 20}, "height must be a multiple of 8, got 20"),
-        ({"width": 0}, "width must be a multiple of 8, got 0"),
+        ({"height": 20}, "height must be a multiple of 8 up to 8192, got 20"),
+        ({"width": 0}, "width must be a multiple of 8 up to 8192, got 0"),
         ({"width": 32, "latents": torch.zeros(1, *LATENT_SHAPE)}, "latents say how large"),
         ({"num_inference_steps": 0}, "num_inference_steps must be at least 1, got 0"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, r"\['latents'\], got \['noise'\]"),

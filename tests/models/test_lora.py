@@ -330,7 +330,7 @@ def test_weights_that_dont_fit_are_an_error(saved, missing):
     else:
         weights["extra"] = torch.zeros(1)
     save_file(weights, path, {"format": "pt"})
-    with pytest.raises(ValueError, match="mllm_adapter must fit: .* (is missing|isn't known)"):
+    with pytest.raises(ValueError, match=r"mllm_adapter must fit: .* (is missing|isn't known)"):
         Ladder.from_pretrained(folder)
 
 

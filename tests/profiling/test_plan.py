@@ -79,7 +79,7 @@ def test_a_picture_to_be_changed_is_read_and_looked_at(models):
 
 def test_checkpointing_keeps_less_and_computes_more(took, models):
     kept = {flag: max(one.forward, one.both - one.trained) for flag, one in took.items()}
-    assert kept[True] < kept[False] / 3
+    assert kept[True] < kept[False] / 2
     assert flops(models, 60, checkpointed=True).generator > flops(models, 60).generator
 
 
@@ -137,7 +137,9 @@ def test_a_plan_says_what_each_stage_takes_and_refuses_what_cannot_fit(root, mon
     assert hours[1] == pytest.approx(2 * hours[0], rel=0.05)
     with pytest.raises(ValueError, match=r"t2i needs .* largest part, .* GiB, is for libraries"):
         plan(small, 60, **GPU | {"memory": 0.5})
-    many = load("paper", arguments=[*SMALL, "stages.t2i.batch=4096", "cluster.checkpointing=none"])
+    others = [word for word in SMALL if not word.startswith("stages.t2i.batch=")]
+    large = ["stages.t2i.batch=4096", "cluster.checkpointing=none"]
+    many = load("paper", arguments=[*others, *large])
     with pytest.raises(ValueError, match=r"for activations: lower stages\.t2i\.batch or raise its"):
         plan(many, 60, **GPU | {"memory": 10.0})
 

@@ -163,6 +163,8 @@ def toy(
     guidance: Guidance = 3.0,
     image_guidance: ImageGuidance = 1.5,
     batch: Batch = 8,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
 ) -> None:
     """Ask a ladder the toy world's counterpart of a benchmark, judged by the exact oracle."""
     from ladder.config.load import Evaluation, Sampling

@@ -50,7 +50,7 @@ def measure(
     }  # fmt: skip
     speed = speed or next((v for part, v in SPEEDS.items() if part in found["machine"]), None)
     say(f"{found['gpus']} x {found['machine']}, torch {found['torch']}")
-    own = settings(threads=1)
+    own = settings(1, "ddp", found["gpus"])
     prepare(size if device == "cpu" else SMALL, place, repository)
     models = [f"foundations.{name}={place / 'models' / folder}" for name, folder in
               (("mllm", "mllm"), ("generator", "sana"))]  # fmt: skip
@@ -91,10 +91,9 @@ def verbs(place: Path, own: Sequence[str], device: str, say: Callable[[str], Non
     full = ["--profile", "paper", *own, f"cluster.device={device}", f"encoding.device={device}"]
     run("curate", ["curate", *full])
     run("encode", ["encode", *full])
-    ddp = ["cluster.strategy=ddp", f"cluster.devices={gpus(device)['gpus']}"]
-    run("train t2i, ddp", ["train", "t2i", *full, *ddp])
-    run("train ti2i, ddp", ["train", "ti2i", *full, *ddp])
-    run("train finetune, ddp", ["train", "finetune", *full, *ddp, "--export", "models/ladder"])
+    run("train t2i, ddp", ["train", "t2i", *full])
+    run("train ti2i, ddp", ["train", "ti2i", *full])
+    run("train finetune, ddp", ["train", "finetune", *full, "--export", "models/ladder"])
     words = ["a palace by a lake", "--steps", "2", "--model", "models/ladder", "-o", "drawn.png"]
     run("generate", ["generate", *words, "--device", device, "--dtype", "bfloat16"])
     return run.found

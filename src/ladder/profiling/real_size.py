@@ -74,10 +74,14 @@ class Ended:
     code: int
 
 
-def settings(threads: int) -> list[str]:
-    """What is changed of the profile `paper`: one process, small batches, LoRA, a step a stage."""
+def settings(threads: int, strategy: str = "auto", devices: int = 1) -> list[str]:
+    """What is changed of the profile `paper`: one process, small batches, LoRA, a step a stage.
+
+    A step of one sample has room for one set.
+    """
     own = [
-        f"threads={threads}", "cluster.strategy=auto", "cluster.devices=1", "cluster.workers=0",
+        f"threads={threads}", f"cluster.strategy={strategy}", f"cluster.devices={devices}",
+        "cluster.workers=0", "stages.finetune.mixture={finetune_ti2i: 1.0}",
         "curation.workers=0", "curation.evaluation_share=0.0", "curation.duplicates=false",
         "training.validation.every=0",
         "encoding.workers=0", "encoding.batch=1",
