@@ -22,15 +22,12 @@ from typing import Any
 import numpy as np
 
 from ladder.config.files import write_text
-from ladder.config.load import Evaluation, Sampling
-from ladder.evaluation.bounds import reconstructed
-from ladder.evaluation.generate import draw
 from ladder.evaluation.image_grids import Tile, save_grid
 from ladder.evaluation.outcomes import Outcome
 from ladder.evaluation.scorers import geneval2
+from ladder.evaluation.toy.geneval import GenevalToy
 from ladder.evaluation.toy.observe import Observed
 from ladder.evaluation.vlm_judges.oracle import Oracle, reply
-from ladder.inference.pipeline import LadderPipeline
 from ladder.world.language import RELATIONS, Clause, choose, frame, held_out, noun
 from ladder.world.oracle import Detections
 from ladder.world.scenes import COLORS, GRID, SHAPES, Scene, draw_background, draw_thing
@@ -140,12 +137,10 @@ def plural(clause: Clause) -> str:
 
 
 @dataclass(frozen=True)
-class Geneval2Toy:
+class Geneval2Toy(GenevalToy):
     """The benchmark; it asks `evaluation.prompts` of each kind, and of each prompt it sees
     `evaluation.images` pictures."""
 
-    evaluation: Evaluation
-    sampling: Sampling
     name = "compositions"
 
     @cached_property
@@ -156,19 +151,6 @@ class Geneval2Toy:
     def groups(self) -> list[str]:
         """The number of atoms of each prompt; the floor stays within it."""
         return [one.kind for one in self.prompts]
-
-    def observe(self, pipeline: LadderPipeline) -> list[list[Observed]]:
-        """Draw every prompt and look at the pictures."""
-        texts, sources = [one.text for one in self.prompts], [None] * len(self.prompts)
-        images, seed = self.evaluation.images, self.evaluation.seed
-        drawn = draw(pipeline, texts, sources, images, self.sampling, seed, "compositions")
-        return [[Observed.of(picture) for picture in pictures] for pictures in drawn]
-
-    def ceiling(self, pipeline: LadderPipeline) -> list[list[Observed]]:
-        """The reconstruction of the scene that each prompt describes."""
-        scenes = [one.scene for one in self.prompts]
-        best = reconstructed(pipeline.vae, scenes, self.sampling.batch)
-        return [[Observed.of(picture)] for picture in best]
 
     def score(self, seen: Sequence[Sequence[Observed]]) -> list[Outcome]:
         """The geometric mean and the mean of each picture's atoms, and what the oracle said."""

@@ -23,17 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from ladder.config.files import write_text
-from ladder.config.load import Evaluation, Sampling
-from ladder.evaluation.bounds import reconstructed
-from ladder.evaluation.generate import draw
 from ladder.evaluation.image_grids import Tile, save_grid
 from ladder.evaluation.outcomes import Outcome
 from ladder.evaluation.scorers import wise
 from ladder.evaluation.scorers.geneval import SURE, SURE_WHEN_COUNTING, judge
+from ladder.evaluation.toy.geneval import GenevalToy
 from ladder.evaluation.toy.observe import Observed, by_class
 from ladder.evaluation.toy.test_set import REASONING, HeldOutPrompt, evaluation_prompts
 from ladder.evaluation.vlm_judges.oracle import Oracle
-from ladder.inference.pipeline import LadderPipeline
 from ladder.world.oracle import Detections
 from ladder.world.reasoning_prompts import KINDS
 
@@ -64,12 +61,10 @@ def share(scores: Sequence[float], limit: float) -> int:
 
 
 @dataclass(frozen=True)
-class WiseToy:
+class WiseToy(GenevalToy):
     """The benchmark; it asks `evaluation.prompts` of each kind, and of each prompt it sees
     `evaluation.images` pictures."""
 
-    evaluation: Evaluation
-    sampling: Sampling
     name = "knowledge"
 
     @cached_property
@@ -81,19 +76,6 @@ class WiseToy:
     def groups(self) -> list[str]:
         """The kind of each prompt; the floor stays within it."""
         return [prompt.kind for prompt in self.prompts]
-
-    def observe(self, pipeline: LadderPipeline) -> list[list[Observed]]:
-        """Draw every prompt and look at the pictures."""
-        texts, sources = [prompt.text for prompt in self.prompts], [None] * len(self.prompts)
-        images, seed = self.evaluation.images, self.evaluation.seed
-        drawn = draw(pipeline, texts, sources, images, self.sampling, seed, "knowledge")
-        return [[Observed.of(picture) for picture in pictures] for pictures in drawn]
-
-    def ceiling(self, pipeline: LadderPipeline) -> list[list[Observed]]:
-        """The reconstruction of a scene that each prompt is true of."""
-        scenes = [prompt.scene for prompt in self.prompts]
-        best = reconstructed(pipeline.vae, scenes, self.sampling.batch)
-        return [[Observed.of(picture)] for picture in best]
 
     def score(self, seen: Sequence[Sequence[Observed]]) -> list[Outcome]:
         """The WiScore of each picture, from 0 to 1, with the judge's text."""
