@@ -68,10 +68,12 @@ class Need:
 
 @dataclass(frozen=True)
 class StageNeed(Need):
-    """And the bytes of a stage's checkpoint, and what is needed to go on from it."""
+    """And the bytes of a stage's checkpoint, what is needed to go on from it, and what for a stage
+    that exports its pipeline in the end."""
 
     checkpoint: int = 0
     resumed: Need | None = None
+    exported: Need | None = None
 
 
 class Unread(Understanding):
@@ -302,10 +304,14 @@ def stage_need(config: Config, stage: Stage, took: Took, processes: int, device:
         phases["grid"] = there | kept | copied | {"drawing": took.grid}
     # Weights, their average and two moments, all of them float32.
     checkpoint = took.own + 3 * FLOAT * took.numbers
-    begun = phases["load"] | {"moving average": kept["moving average"], "checkpoint": checkpoint}
+    held = {name: kept[name] for name in ("moving average", "moments")}
+    begun = phases["load"] | held | {"checkpoint": checkpoint}
     del begun["scale of the embeddings"]
     resumed = worst(phases | {"resume": begun})
-    return StageNeed(worst(phases).parts, checkpoint, resumed)
+    # On a CPU all weights of a file stay there while one of them is not yet cast.
+    cast = {"weights in bfloat16": took.own / 2 * (device != "cuda")}
+    exported = worst(phases | {"export": there | cast | {"autoencoder": took.autoencoder}})
+    return StageNeed(worst(phases).parts, checkpoint, resumed, exported)
 
 
 def scale_rise(ladder: Ladder) -> int:
