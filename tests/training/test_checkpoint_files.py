@@ -36,7 +36,7 @@ def test_what_was_read_outlives_the_file_that_takes_its_place(tmp_path: Path):
 
 
 def test_the_moments_of_an_optimizer_do_not_keep_the_file_in_memory(tmp_path: Path):
-    """An optimizer keeps what it is given; mapped moments held a file of 6.9 GB through training."""
+    """It keeps what it is given: mapped moments held a file of 6.9 GB through training."""
     files, path = FileIO(), tmp_path / "last.ckpt"
     weight = torch.nn.Parameter(torch.ones(1000))
     optimizer = torch.optim.AdamW([weight])
