@@ -119,9 +119,6 @@ def test_the_result_has_the_agreed_form(result: dict, config: Config):
     assert all(leaf["n"] > 0 for leaf in leaves(metrics))
     assert metrics["geneval_toy"]["overall"]["n"] == 36
     assert metrics["edit"]["exact"]["n"] == 2 * len(KINDS)
-    detail = metrics["ceiling"]["edit"]["detail"]
-    assert set(detail) == {"offset", "hue", "size", "rotation"}
-    assert all(0 <= error["mean"] < 180 for error in detail.values())
 
 
 def test_the_result_says_where_it_comes_from(result: dict):

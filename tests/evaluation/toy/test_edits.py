@@ -106,3 +106,5 @@ def test_metrics_weigh_the_kinds_alike(config: Config):
     assert metrics["exact"]["n"] == 4 * len(KINDS)
     assert metrics["kinds"]["recolor"]["followed"]["mean"] == 1
     assert metrics["kinds"]["move"]["followed"]["mean"] == 0
+    assert set(metrics["detail"]) == {"offset", "hue", "size", "rotation"}
+    assert metrics["detail"]["offset"]["mean"] == pytest.approx(0, abs=0.1)
