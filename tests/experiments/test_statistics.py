@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ladder.experiments.results import Run, read_evaluated, require_comparable
 from ladder.experiments.mixed_model import fit
+from ladder.experiments.results import Run, read_evaluated, require_comparable
 from ladder.experiments.statistics import (
     Analysis,
     Difference,

@@ -48,22 +48,22 @@ class Components:
 
 
 def components(analysis: Analysis, control: str) -> Components:
-    """As they are measured in the differences to the control of all arms that share two seeds."""
+    """As they are measured in the differences to the control of all arms that share two seeds.
+
+    Raises ValueError if none does.
+    """
+    share = float((analysis.strata.weights**2 / analysis.strata.sizes).sum())
     found = []
-    for arm in analysis.arms:
-        seeds = analysis.seeds(arm, control)
-        if arm != control and len(seeds) > 1:
-            share = analysis.strata.weights**2 / analysis.strata.sizes
-            prompts, rest = analysis.strata.variances(analysis.values(arm, control))
-            # Back to the variance of single prompts, the kinds weighted as in the score.
-            rest_of_one = rest.sum() / share.sum() * len(seeds)
-            found.append((prompts.sum() / share.sum() - rest_of_one / len(seeds), rest_of_one))
+    for arm in analysis.compared(control):
+        values = analysis.values(arm, control)
+        # Back to variances of single prompts, the kinds weighted as in the score.
+        both, rest = (float(part.sum()) / share for part in analysis.strata.variances(values))
+        found.append((both - rest, rest * len(values)))
     if not found:
         raise ValueError(f"2 arms must share 2 seeds, none does so with {control}")
-    prompts, rest = np.mean(found, axis=0)
-    share = float((analysis.strata.weights**2 / analysis.strata.sizes).sum())
+    prompts, rest = (float(value) for value in np.mean(found, axis=0))
     seeds = 2 * analysis.seed_error.mean_square - rest * share
-    return Components(max(float(seeds), 0.0), max(float(prompts), 0.0), float(rest))
+    return Components(max(seeds, 0.0), max(prompts, 0.0), rest)
 
 
 def planned_detectable(
@@ -88,15 +88,13 @@ def planned_detectable(
     return detectable(float(np.sqrt(total)), float(total**2 / spread), comparisons)
 
 
-def false_positives(
-    found: Components, over: Strata, arms: int, seeds: int, studies: int = STUDIES
-) -> float:
-    """The share of studies without any effect in which two arms differ at p < .05."""
+def false_positives(found: Components, over: Strata, arms: int, seeds: int) -> float:
+    """The share of STUDIES without any effect in which two arms differ at p < .05."""
     rng = np.random.default_rng(0)
     wrong, prompts = 0, len(over.kinds)
     deviation = {name: np.sqrt(getattr(found, name) / 2) for name in ("seeds", "prompts", "rest")}
     alone = np.sqrt((over.weights**2 / over.sizes).sum())
-    for _ in range(studies):
+    for _ in range(STUDIES):
         pair = (
             rng.normal(0, deviation["prompts"], (2, 1, prompts))
             + rng.normal(0, deviation["seeds"], (2, seeds, 1))
@@ -114,7 +112,7 @@ def false_positives(
         values = pair[0] - pair[1]
         tested = Difference(*contrast(values, over, seed_error(means)), *values.shape)
         wrong += tested.p() < LEVEL
-    return wrong / studies
+    return wrong / STUDIES
 
 
 def planned_strata(outcome: str, config: Config) -> Strata | None:
@@ -144,19 +142,20 @@ def power(study: Study, config: Config, runs: Sequence[Run]) -> pd.DataFrame:
     fewer than two seeds.
     """
     seeds, arms = len(study.seeds), len(study.arms)
+    if seeds < 2:
+        raise ValueError(f"2 seeds are the least, got {seeds}")
     rows = []
     for outcome in study.outcomes:
         over = planned_strata(outcome, config)
         if over is None:
             continue
         row = {"metric": outcome, "prompts": len(over.kinds), "seeds": seeds}
-        if any(run.has(outcome) for run in runs):
-            analysis = Analysis.of(runs, outcome)
+        known = [run for run in runs if run.has(outcome)]
+        analysis = Analysis.of(known, outcome) if known else None
+        if analysis and analysis.compared(study.control):
             found = components(analysis, study.control)
             unit = 1.0 if analysis.lower_is_better else 100.0
             row["detectable"] = unit * planned_detectable(found, over, arms, seeds, arms - 1)
             row["false positives"] = 100 * false_positives(found, over, arms, seeds)
         rows.append(row)
-    if seeds < 2:
-        raise ValueError(f"2 seeds are the least, got {seeds}")
     return pd.DataFrame(rows)

@@ -164,6 +164,10 @@ class Analysis:
     def arms(self) -> list[str]:
         return [*dict.fromkeys(arm for arm, _ in self.scores)]
 
+    def compared(self, control: str) -> list[str]:
+        """The other arms that share two seeds or more with `control`."""
+        return [arm for arm in self.arms if arm != control and len(self.seeds(arm, control)) > 1]
+
     @cached_property
     def seed_error(self) -> SeedError:
         """Of the runs' scores, by arms that have two seeds or more."""

@@ -144,7 +144,8 @@ class Study(_Strict):
             key = ".".join(map(str, first["loc"]))
             said = first["msg"].removeprefix("Value error, ")
             if first["type"] == "extra_forbidden":
-                known = cls.model_fields if len(first["loc"]) == 1 else Preset.model_fields
+                nested = {"presets": Preset, "hypotheses": Hypothesis}
+                known = nested.get(str(first["loc"][0]), cls).model_fields
                 said = _none_such("key", key, known)
             elif first["type"] == "missing":
                 said = f"{key} is missing"

@@ -75,21 +75,16 @@ def _said(found: Finding, family: int) -> list[str]:
     better, outcome = found.hypothesis.better, found.outcome
     sentences = []
     for other, one in found.differences.items():
-        side = "above" if one.mean > 0 else "below"
-        ends = text.interval(*sorted((abs(one.low), abs(one.high))), outcome)
-        if one.low <= 0 <= one.high:
-            side, ends = "from", text.interval(one.low, one.high, outcome)
-            sentences.append(
-                f"In {text.label(outcome)} `{better}` lies "
-                f"{text.amount(one.mean, outcome, '+')}{text.unit(outcome)} {ends} {side} `{other}`."
-            )
-        else:
-            sentences.append(
-                f"In {text.label(outcome)} `{better}` lies "
-                f"{text.amount(abs(one.mean), outcome)}{text.unit(outcome)} {ends} {side} `{other}`."
-            )
+        sure = not one.low <= 0 <= one.high
+        side = ("above" if one.mean > 0 else "below") if sure else "from"
+        ends = sorted((abs(one.low), abs(one.high))) if sure else (one.low, one.high)
+        far = text.amount(abs(one.mean), outcome) if sure else text.amount(one.mean, outcome, "+")
+        sentences.append(
+            f"In {text.label(outcome)} `{better}` lies {far}{text.unit(outcome)} "
+            f"{text.interval(*ends, outcome)} {side} `{other}`."
+        )
     if found.verdict == "supported":
-        return [*sentences, f"This is {text.sureness(found.p)} ({text.p_equals(found.p)})."]
+        return [*sentences, text.sureness(found.p)]
     least = text.amount(found.weakest[1].detectable(family), outcome)
     return [
         *sentences,

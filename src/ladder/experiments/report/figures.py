@@ -1,8 +1,8 @@
 """The figures of the report: each says in its title what it shows, computed from what it shows.
 
 Colours are those of seaborn's palette for the colour-blind, and every colour has a marker, a line
-style or a number beside it that survives grey. Figures are narrow, so that a phone shows them whole.
-Each function draws one and returns it; `ladder.experiments.report.page` saves them.
+style or a number beside it that survives grey. Figures are narrow, so that a phone shows them
+whole. Each function draws one and returns it; `ladder.experiments.report.page` saves them.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def loss_figure(every: Sequence[Run], arms: Sequence[str], control: str, stage: 
     """
     name, curves = loss_curves(every, arms, control, stage)
     figure, (axis,) = _figure(3.4)
-    for place, (arm, curve) in enumerate(curves.items()):
+    for place, curve in enumerate(curves.values()):
         how = {"color": PALETTE[place % len(PALETTE)], "ls": LINES[place % len(LINES)]}
         axis.plot(curve.index, curve, lw=1.8, marker=MARKERS[place % len(MARKERS)],
                   markevery=max(len(curve) // 6, 1), ms=4.5, **how)  # fmt: skip

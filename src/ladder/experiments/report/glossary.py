@@ -1,6 +1,6 @@
 """What each arm is: a sentence from its file, and a small drawing of which layer feeds which block.
 
-In the drawing columns are the generator's blocks from left to right, and rows the MLLM's layers from
+In the drawing columns are the generator's blocks from left to right, rows the MLLM's layers from
 below, with the state after the final norm on top. The darker a cell, the larger the share of that
 layer in what the block hears.
 """

@@ -47,8 +47,7 @@ def scores(study: Study, every: Sequence[Run]) -> pd.DataFrame:
         if not any(run.has(metric) for run in every if run.arm in study.arms):
             continue
         analysis = Analysis.of([run for run in every if run.arm in study.arms], metric)
-        compared = [arm for arm in study.arms if arm != study.control
-                    and len(analysis.seeds(arm, study.control)) > 1]  # fmt: skip
+        compared = analysis.compared(study.control)
         found = {arm: analysis.difference(arm, study.control) for arm in compared}
         judged = verdicts(found)
         for arm in study.arms:

@@ -23,8 +23,8 @@ LABELS = {
 WIDEST = 100.0
 """Points: an interval of a difference that is wider than the scale says nothing."""
 TOO_FEW = "unknown: too few seeds"
-SURENESS = ((0.001, "very sure"), (0.01, "sure"), (0.05, "fairly sure"))
-"""What a p below such a value is called."""
+CHANCE = ((0.001, "very unlikely"), (0.01, "unlikely"), (0.05, "rather unlikely"))
+"""What chance is as the reason of a difference, by a p below such a value."""
 
 
 def label(outcome: str) -> str:
@@ -94,8 +94,9 @@ def p_equals(p: float) -> str:
 
 
 def sureness(p: float) -> str:
-    """`sure` and the like; empty where it is not distinguishable."""
-    return next((words for least, words in SURENESS if p < least), "")
+    """How sure a finding with a p below .05 is, in a sentence."""
+    words = next(words for least, words in CHANCE if p < least)
+    return f"Chance is {words} to be the reason ({p_equals(p)})."
 
 
 def seconds(value: float) -> str:
