@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,7 @@ def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame([_readable(row, metric) for row in rows.to_dict("records")])
 
 
-def _readable(row: dict[str, float], metric: str) -> dict[str, str | int]:
+def _readable(row: dict[str, Any], metric: str) -> dict[str, str | int]:
     alone = f"{text.amount(row['mean'], metric)}"
     found = {"arm": row["arm"], "seeds": row["seeds"], "score": alone, "control": "",
              "difference": "", "95% interval": "", "p (Holm)": "",
