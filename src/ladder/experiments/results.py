@@ -5,7 +5,7 @@ experiments/results/<study>/runs.jsonl        a line a run: settings, provenance
                             steps.parquet     loss, norm, skip and fault of every training step
                             scores.parquet    scores with their intervals, and those of the floor
                             ceilings.json     the best that the generator's autoencoder allows
-                            pictures/         a row of pictures of the first seed of each arm
+                            pictures/         a row of pictures of each run
 
 A run is a result once its line is in runs.jsonl. Its rows are in the tables before that, so that a
 killed process leaves no result without its rows.

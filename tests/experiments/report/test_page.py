@@ -66,12 +66,16 @@ MONITORS = study(
 
 
 def result(preset: str, arm: str, seed: int, folder: Path) -> Result:
-    """A run whose prompts are right by chance, `EFFECT` more often than in the control."""
+    """A run whose prompts are right by chance, `EFFECT` more often than in the control.
+
+    The seeds of `same` are those of `last` in another order, so that their means are equal.
+    """
     row = {"run": f"{preset}-{arm}-{seed}", "preset": preset, "arm": arm, "seed": seed}
     if arm == "broken":
         error = "train failed:\nValueError: a ladder longer than <the> MLLM"
         return Result(row | {"error": error, "code": "x"})
-    rng = np.random.default_rng([seed, *arm.encode()])
+    drawn = (seed % 4 + 1, "last") if arm == "same" else (seed, arm)
+    rng = np.random.default_rng([drawn[0], *drawn[1].encode()])
     rows = [
         {
             "metric": metric,

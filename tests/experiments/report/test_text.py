@@ -39,6 +39,8 @@ def test_points_and_losses():
     loss = Difference(-0.0118, 0.001, 40.0, 5, 105, lower_is_better=True)
     assert text.difference(loss, LOSS) == "-0.0118 [-0.0138, -0.0098]"
     assert text.amount(float("nan"), LOSS) == ""
+    assert text.amount(-1e-9, LOSS, "+") == "+0.0000"
+    assert text.amount(-1e-9, "edit.exact") == "0.0"
 
 
 def test_an_interval_wider_than_the_scale_is_not_printed():

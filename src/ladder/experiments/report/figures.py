@@ -8,7 +8,6 @@ whole. Each function draws one and returns it; `ladder.experiments.report.page` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -17,38 +16,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ladder.experiments.report import text
+from ladder.experiments.report.curves import (
+    BLUE,
+    DARK,
+    GREY,
+    ORANGE,
+    PALETTE,
+    narrow,
+    titled,
+)
 from ladder.experiments.results import Run
 
-PALETTE = sns.color_palette("colorblind").as_hex()
-BLUE, ORANGE, GREEN = PALETTE[:3]
-GREY, DARK = "#767676", "#222222"
 VERDICTS = {"better": ("^", BLUE), "worse": ("v", ORANGE), "not distinguishable": ("o", GREY)}
 """The marker and the colour of each."""
-WIDTH = 4.7
-"""Inches: what a phone shows without making letters small."""
-CHARACTERS = 58
-"""In a line of a title."""
 FARTHEST = 4.0
 """Times the median: an interval that ends farther out is drawn at the edge."""
-SMOOTH = 9
-"""Steps of the running median of curves."""
 WINDOW = 25
 """Steps of the running mean of differences of losses."""
 LINES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPX*"
-
-
-def _figure(height: float, rows: int = 1, **how: object) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = [*figure.subplots(rows, 1, squeeze=False, **how)[:, 0]]
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _titled(figure: Figure, words: str) -> None:
-    lines = fill(text.capital(words), CHARACTERS)
-    figure.suptitle(lines, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
 
 
 def difference_figure(table: pd.DataFrame, metric: str, control: str) -> Figure:
@@ -58,7 +44,7 @@ def difference_figure(table: pd.DataFrame, metric: str, control: str) -> Figure:
     scale = 1 if text.is_loss(metric) else 100
     ends = scale * rows[["difference_low", "difference_high"]].abs().max(axis=1)
     reach = min(ends.max(), FARTHEST * ends.median())
-    figure, (axis,) = _figure(0.23 * len(rows) + 1.6)
+    figure, (axis,) = narrow(0.23 * len(rows) + 1.6)
     for place, row in enumerate(rows.to_dict("records")):
         marker, color = VERDICTS[row["verdict"]]
         low, mean, high = (scale * row[f"difference{end}"] for end in ("_low", "", "_high"))
@@ -79,7 +65,7 @@ def difference_figure(table: pd.DataFrame, metric: str, control: str) -> Figure:
     axis.set_xlabel(f"arm minus {control}, {what} (95% interval)", fontsize=8.5)
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(axis="x", alpha=0.3)
-    _titled(figure, difference_title(table, metric, control))
+    titled(figure, text.capital(difference_title(table, metric, control)))
     for verdict, (marker, color) in VERDICTS.items():
         axis.plot([], [], marker, color=color, label=verdict)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=7.5)
@@ -105,7 +91,7 @@ def task_figure(shares: pd.DataFrame, metric: str) -> Figure:
     """The mean of each group of a metric for each arm, in percent."""
     order = shares.mean(axis=1).sort_values(ascending=False).index
     names = [str(name).replace("_", "\n") for name in shares.columns]
-    figure, (axis,) = _figure(0.22 * len(shares) + 1.3)
+    figure, (axis,) = narrow(0.22 * len(shares) + 1.3)
     sns.heatmap(
         100 * shares.loc[order].set_axis(names, axis=1), ax=axis, annot=True, fmt=".0f",
         cmap="cividis", vmin=0, vmax=100, cbar=False, annot_kws={"fontsize": 7},
@@ -114,7 +100,7 @@ def task_figure(shares: pd.DataFrame, metric: str) -> Figure:
     axis.set(xlabel="", ylabel="")
     axis.tick_params(axis="x", labelsize=7, rotation=0, length=0)
     axis.tick_params(axis="y", labelsize=8, rotation=0, length=0)
-    _titled(figure, task_title(shares, metric))
+    titled(figure, text.capital(task_title(shares, metric)))
     return figure
 
 
@@ -136,7 +122,7 @@ def loss_figure(every: Sequence[Run], arms: Sequence[str], control: str, stage: 
     same noise, so that a step is compared with a step. Means over the seeds that both have.
     """
     name, curves = loss_curves(every, arms, control, stage)
-    figure, (axis,) = _figure(3.4)
+    figure, (axis,) = narrow(3.4)
     for place, curve in enumerate(curves.values()):
         how = {"color": PALETTE[place % len(PALETTE)], "ls": LINES[place % len(LINES)]}
         axis.plot(curve.index, curve, lw=1.8, marker=MARKERS[place % len(MARKERS)],
@@ -147,7 +133,7 @@ def loss_figure(every: Sequence[Run], arms: Sequence[str], control: str, stage: 
     axis.set_ylabel(f"{name}, minus {control}", fontsize=8.5)
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.3)
-    _titled(figure, loss_title(name, curves, control, stage))
+    titled(figure, loss_title(name, curves, control, stage))
     return figure
 
 
@@ -204,7 +190,7 @@ def caught_figure(kinds: pd.DataFrame, monitors: pd.DataFrame) -> Figure:
     shares = kinds.copy()
     shares["good steps\nlost"] = monitors.set_index("arm")["good_lost"].reindex(shares.index)
     shares.index = [name.removeprefix("faults_").replace("_", " ") for name in shares.index]
-    figure, (axis,) = _figure(0.25 * len(shares) + 1.3)
+    figure, (axis,) = narrow(0.25 * len(shares) + 1.3)
     sns.heatmap(
         100 * shares, ax=axis, annot=True, fmt=".0f", cmap="cividis", vmin=0, vmax=100, cbar=False,
         annot_kws={"fontsize": 7.5}, linewidths=0.4,
@@ -213,7 +199,7 @@ def caught_figure(kinds: pd.DataFrame, monitors: pd.DataFrame) -> Figure:
     axis.set(xlabel="", ylabel="")
     axis.tick_params(axis="x", labelsize=8, rotation=0, length=0)
     axis.tick_params(axis="y", labelsize=8, rotation=0, length=0)
-    _titled(figure, caught_title(kinds, monitors))
+    titled(figure, caught_title(kinds, monitors))
     return figure
 
 
@@ -228,41 +214,3 @@ def caught_title(kinds: pd.DataFrame, monitors: pd.DataFrame) -> str:
     if lost == 0:
         first = "No monitor lost a good step"
     return f"{first}; {said}{more} caught most faults, {100 * most:.0f}% (percent, by kind)"
-
-
-def curve_figure(every: Sequence[Run], arms: Sequence[str]) -> Figure:
-    """Loss and gradient norm of one seed of each arm, stage after stage; crosses are skips."""
-    shown = [
-        next((run for run in every if run.arm == arm and run.steps is not None), None)
-        for arm in arms
-    ]
-    shown = [run for run in shown if run]
-    figure, axes = _figure(3.2 * max(len(shown), 1), 2 * max(len(shown), 1))
-    for place, run in enumerate(shown):
-        steps = run.steps.reset_index(drop=True)
-        for axis, name in zip(axes[2 * place : 2 * place + 2], ("loss", "norm"), strict=True):
-            axis.plot(steps.index, steps[name], color=GREY, lw=0.5)
-            smooth = steps[name].rolling(SMOOTH, min_periods=1, center=True).median()
-            axis.plot(steps.index, smooth, color=BLUE, lw=1.5)
-            for mark, color, label, where in (
-                ("x", DARK, "skipped", steps["skipped"] > 0),
-                ("|", ORANGE, "fault put in", steps["fault"].notna()),
-            ):
-                values = steps[name][where].fillna(steps[name].median())
-                axis.plot(values.index, values, mark, color=color, ms=7, ls="", label=label)
-            axis.set_yscale("log")
-            axis.set_ylabel("loss (MSE)" if name == "loss" else "gradient norm", fontsize=8.5)
-            axis.tick_params(labelsize=8)
-            for end in np.flatnonzero(steps["stage"] != steps["stage"].shift())[1:]:
-                axis.axvline(end, color=GREY, ls="--", lw=0.8)
-        head = axes[2 * place]
-        skips, faults = int((steps["skipped"] > 0).sum()), int(steps["fault"].notna().sum())
-        said = f"{faults} faults put in, {skips} steps skipped"
-        if not faults:
-            said = f"{skips} of {len(steps)} steps skipped"
-        title = fill(f"{run.arm}, seed {run.seed}: {said}", CHARACTERS)
-        head.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
-        axes[2 * place + 1].set_xlabel("step, over all stages", fontsize=8.5)
-        if faults or skips:
-            head.legend(frameon=False, fontsize=7.5)
-    return figure

@@ -56,7 +56,7 @@ def pictured(run: Run, count: int) -> pd.DataFrame:
     by_prompt["first"] = first.set_index(["group", "number", "prompt"])["score"]
     table = by_prompt.reset_index().sort_values("number", kind="stable")
     tasks = table.groupby("group", sort=False)
-    return tasks.head(count // tasks.ngroups)
+    return pd.concat([rows.head(count // tasks.ngroups) for _, rows in tasks])
 
 
 def _mark(row: tuple) -> str:

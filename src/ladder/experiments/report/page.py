@@ -28,6 +28,7 @@ from ladder.config.files import replacing, write_text
 from ladder.config.layers import ConfigError
 from ladder.experiments.hypotheses import findings
 from ladder.experiments.report import answers, figures, gallery, tables, text
+from ladder.experiments.report.curves import curve_figure
 from ladder.experiments.report.glossary import glossary
 from ladder.experiments.results import LEGACY, RESULTS, Run, read_runs
 from ladder.experiments.study import Study
@@ -234,7 +235,7 @@ def figures_of(known: Reported, table: pd.DataFrame) -> Iterator[tuple[str, Figu
         shares = tables.by_task(runs, layers.arms, metric)
         if len(shares):
             yield f"{metric}.kinds", figures.task_figure(shares, metric)
-    if any(run.steps is not None for run in runs):
+    if figures.loss_curves(runs, SHOWN, layers.control, EDITS)[1]:
         yield "loss", figures.loss_figure(runs, SHOWN, layers.control, EDITS)
     kinds = tables.caught_by_kind(known.monitors, runs)
     if len(kinds):
@@ -244,4 +245,4 @@ def figures_of(known: Reported, table: pd.DataFrame) -> Iterator[tuple[str, Figu
             (one for one in watched.to_dict("records") if one["arm"] in known.monitors.arms),
             key=lambda one: one["caught"],
         )
-        yield "faults", figures.curve_figure(runs, [known.monitors.control, most["arm"]])
+        yield "faults", curve_figure(runs, [known.monitors.control, most["arm"]])

@@ -31,9 +31,10 @@ PUBLISHED_EDITS = {"add": "3.79", "recolor": "3.20", "replace": "3.85", "remove"
 CLEAN = "ladder"
 """The arm that monitors are tried on, by itself: without faults."""
 NOT_COMPARED = "not compared"
-COMPARED = ("control", "difference", "difference_low", "difference_high", "p", "p_holm",
-            "detectable")  # fmt: skip
-"""Columns of an arm that was compared."""
+COLUMNS = ("metric", "arm", "seeds", "prompts", "mean", "low", "high", "seed_spread", "control",
+           "difference", "difference_low", "difference_high", "p", "p_holm", "detectable",
+           "verdict")  # fmt: skip
+"""Of the table of scores; those from `control` to `detectable` are of an arm that was compared."""
 
 
 def scores(study: Study, every: Sequence[Run]) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def scores(study: Study, every: Sequence[Run]) -> pd.DataFrame:
             else:
                 row["verdict"] = "control" if arm == study.control else NOT_COMPARED
             rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*COLUMNS])
 
 
 def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -84,12 +85,11 @@ def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _readable(row: dict[str, Any], metric: str) -> dict[str, str | int]:
-    alone = f"{text.amount(row['mean'], metric)}"
-    found = {"arm": row["arm"], "seeds": row["seeds"], "score": alone, "control": "",
-             "difference": "", "95% interval": "", "p (Holm)": "",
+    found = {"arm": row["arm"], "seeds": row["seeds"], "score": text.amount(row["mean"], metric),
+             "control": "", "difference": "", "95% interval": "", "p (Holm)": "",
              "verdict": row["verdict"]}  # fmt: skip
     if row["verdict"] in ("control", NOT_COMPARED):
-        return found | {"95% interval": ""}
+        return found
     score, control, gain = text.subtracting(
         row["control"] + row["difference"], row["control"], metric
     )

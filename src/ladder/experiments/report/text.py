@@ -46,7 +46,9 @@ def amount(value: float, outcome: str, sign: str = "") -> str:
     """A score in points of 100 with one digit, a loss with four; empty if it is unknown."""
     if math.isnan(value):
         return ""
-    return f"{value:{sign}.4f}" if is_loss(outcome) else f"{100 * value:{sign}.1f}"
+    if is_loss(outcome):
+        return f"{round(value, 4) + 0.0:{sign}.4f}"  # + 0.0: what rounds to 0 has no minus
+    return f"{round(100 * value, 1) + 0.0:{sign}.1f}"
 
 
 def unit(outcome: str) -> str:
