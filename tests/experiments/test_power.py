@@ -39,6 +39,7 @@ def runs() -> list[Run]:
     return read_runs(LAYERS, ROOT / RESULTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("outcome", MEASURED)
 def test_three_to_six_of_a_hundred_equal_arms_are_told_apart(runs, outcome: str, seeds: int):

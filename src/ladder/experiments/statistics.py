@@ -234,19 +234,15 @@ def contrast(
     values: Float[np.ndarray, "S P"], over: Strata, seeds: SeedError
 ) -> tuple[float, float, float]:
     """Mean, standard error and degrees of freedom of a difference of two arms."""
-    count = len(values)
-    of_seeds = 2 * seeds.mean_square / count
+    mean, count, within = over.mean(values), len(values), over.sizes - 1
+    total = 2 * seeds.mean_square / count
+    spread = total**2 / seeds.freedom
     of_prompts, of_rest = over.variances(values)
-    total = of_seeds + max(of_prompts.sum() - of_rest.sum(), 0.0)
-    mean = over.mean(values)
+    if (more := float(of_prompts.sum() - of_rest.sum())) > 0:
+        total += more
+        spread += float((of_prompts**2 / within).sum() + (of_rest**2 / within).sum() / (count - 1))
     if total == 0:
         return mean, 0.0, 1.0
-    within = over.sizes - 1
-    spread = (
-        of_seeds**2 / seeds.freedom
-        + (of_prompts**2 / within).sum()
-        + (of_rest**2 / (within * (count - 1))).sum()
-    )
     return mean, float(np.sqrt(total)), float(total**2 / spread)
 
 

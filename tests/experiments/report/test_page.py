@@ -221,6 +221,7 @@ def test_readable_scores_subtract_and_say_what_would_be_found(cells):
     assert re.fullmatch(r"not distinguishable; \d\.\d would be found", rows.loc["same", "verdict"])
 
 
+@pytest.mark.slow
 def test_the_report_is_one_page_that_needs_nothing_else(known, tmp_path):
     page = report(known, tmp_path).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -300,6 +301,8 @@ def test_the_glossary_draws_what_each_block_hears(known, cells):
     assert "block 1: norm; block 2: 3, norm" in entries["ladder"].drawing
     assert entries["ladder"].drawing.count("<rect x=") == 3
     assert entries["ladder"].seed is None
+    assert (entries["last"].drawing, entries["last"].same_as) == ("", "ladder")
+    assert (entries["absent"].drawing, entries["absent"].same_as) == ("", "")
 
 
 def test_a_report_on_nothing_is_an_error(known, tmp_path):

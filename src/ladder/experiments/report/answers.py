@@ -57,7 +57,7 @@ def _answer(study: Study, one: Finding, beside: list[Finding], runs: Sequence[Ru
     if not one.differences:
         compared = text.listed([hypothesis.better, *hypothesis.than])
         sentences = [
-            f"What decides it is {text.label(one.outcome)}, and no two seeds of {compared} have it."
+            f"What decides it is the {text.label(one.outcome)}, and no two seeds of {compared} have it."
         ]
         if beside:
             sentences += ["The runs that are there give a lead.", *_said(beside[0], family)]
@@ -127,8 +127,13 @@ def overview(table: pd.DataFrame, control: str) -> list[str]:
             arms = rows[rows["verdict"] == verdict]["arm"].tolist()
             if arms:
                 parts.append(f"{text.listed(arms)} {'is' if len(arms) == 1 else 'are'} {verdict}")
-        rest = int((rows["verdict"] == "not distinguishable").sum())
-        parts.append(f"{rest} can't be told from `{control}`")
+        rest = rows[rows["verdict"] == "not distinguishable"]["detectable"]
+        if len(rest):
+            least = dict.fromkeys(text.amount(x, metric) for x in (rest.min(), rest.max()))
+            parts.append(
+                f"{len(rest)} can't be told from `{control}` (a difference of {' to '.join(least)}"
+                f"{text.unit(metric)} would be found)"
+            )
         sentences.append(f"{text.capital(text.label(metric))}: {'; '.join(parts)}.")
     return sentences
 

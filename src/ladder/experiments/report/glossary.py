@@ -26,7 +26,9 @@ class Entry:
     arm: str
     sentence: str
     drawing: str
-    """SVG; empty for an arm without runs."""
+    """SVG; empty for an arm without runs, and where it is that of an arm before."""
+    same_as: str
+    """That arm."""
     seed: int | None
     """The seed that the drawing is of, for an arm whose assignment hangs on it."""
 
@@ -34,12 +36,14 @@ class Entry:
 def glossary(arms: Sequence[str], every: Sequence[Run], root: Path = Path()) -> list[Entry]:
     """An entry for each arm, in their order."""
     depth = max((_layer(name) for run in every for rung in rungs(run) for name in rung), default=0)
-    entries = []
+    entries, drawn = [], {}
     for arm in arms:
         mine = [run for run in every if run.arm == arm and rungs(run)]
         drawing = svg(rungs(mine[0]), depth) if mine else ""
-        varies = any(rungs(run) != rungs(mine[0]) for run in mine)
-        entries.append(Entry(arm, sentence(arm, root), drawing, mine[0].seed if varies else None))
+        first = drawn.setdefault(drawing, arm) if mine else arm
+        seed = mine[0].seed if any(rungs(run) != rungs(mine[0]) for run in mine) else None
+        shown, same_as = (drawing, "") if first == arm else ("", first)
+        entries.append(Entry(arm, sentence(arm, root), shown, same_as, seed))
     return entries
 
 
