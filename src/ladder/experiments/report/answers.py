@@ -57,7 +57,8 @@ def _answer(study: Study, one: Finding, beside: list[Finding], runs: Sequence[Ru
     if not one.differences:
         compared = text.listed([hypothesis.better, *hypothesis.than])
         sentences = [
-            f"What decides it is the {text.label(one.outcome)}, and no two seeds of {compared} have it."
+            f"What decides it is the {text.label(one.outcome)}, and no two seeds of {compared} "
+            "have it."
         ]
         if beside:
             sentences += ["The runs that are there give a lead.", *_said(beside[0], family)]
