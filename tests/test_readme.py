@@ -84,7 +84,8 @@ def test_the_weakest_task_is_the_one_that_the_readme_names():
 def difference(metric: str, arm: str) -> str:
     """An arm minus `last`, in points, as the documents write it."""
     found = VERDICTS[metric][arm]
-    mean, low, high = (100 * found[f"difference{end}"] for end in ("", "_low", "_high"))
+    ends = (round(100 * found[f"difference{end}"], 1) + 0.0 for end in ("", "_low", "_high"))
+    mean, low, high = ends  # + 0.0: what rounds to 0 has no minus
     return f"{mean:+.1f} [{low:.1f}, {high:.1f}]"
 
 

@@ -162,9 +162,10 @@ def test_a_large_effect_is_found():
     rng = np.random.default_rng(1)
     scores = {
         (arm, seed): np.clip(level + 0.2 * rng.normal(size=60), 0, 1)
-        for arm, level in (("x", 0.6), ("y", 0.4), ("z", 0.4))
+        for arm, level in (("x", 0.6), ("y", 0.4))
         for seed in range(3)
     }
+    scores |= {("z", seed): scores["y", (seed + 1) % 3] for seed in range(3)}  # the same mean
     runs = [run(arm, seed, values) for (arm, seed), values in scores.items()]
     analysis = Analysis.of(runs, "geneval_toy")
     found = {arm: analysis.difference(arm, "y") for arm in ("x", "z")}
