@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-COLUMN, ROW = 2.3, 1.25
+COLUMN, ROW = 2.05, 1.1
 """Inches from one box to the next, across and down."""
-WIDTH, HEIGHT = 1.55, 0.72
+WIDTH, HEIGHT = 1.4, 0.66
 """Inches of a box."""
 ROUND = 0.06
 """Inches by which corners are rounded."""
