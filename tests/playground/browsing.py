@@ -21,7 +21,7 @@ from ladder.playground.drawing import Models, draw
 from ladder.playground.settings import Settings, to_query
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-PATIENCE = 300_000
+PATIENCE = 120_000
 """Milliseconds that a step may take on a busy machine."""
 TEXTS = {
     "generate": "Prompt",
@@ -52,7 +52,8 @@ def serving(*options: str, environment: dict[str, str] | None = None) -> Iterato
 
 def text(page: Any, task: str = "generate") -> Any:
     """The field of a tab's text."""
-    return page.get_by_label(TEXTS[task], exact=True)
+    # gradio's label holds the button, too.
+    return page.get_by_label(re.compile(rf"^\s*{TEXTS[task]}\s+Draw"))
 
 
 def shown(page: Any, name: str) -> Any:
@@ -61,7 +62,9 @@ def shown(page: Any, name: str) -> Any:
 
 
 def press(page: Any, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
+    """Press a button that is seen, or open what lies behind its words."""
+    words = re.compile(rf"^{re.escape(name)}[\s▼]*$")
+    page.get_by_role("button", name=words).locator("visible=true").click()
 
 
 def dial(page: Any, name: str, value: float) -> None:

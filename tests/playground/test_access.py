@@ -57,4 +57,4 @@ def test_nothing_is_wider_than_a_phone(visit):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(500)
         show_all(page)
-        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], tab
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], tab

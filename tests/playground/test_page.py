@@ -229,8 +229,8 @@ def test_an_answer_is_that_of_the_language_model(visit, compared, tmp_path: Path
     page.get_by_role("tab", name="Ask").click()
     upload(page, tmp_path / "mine.png")
     page.get_by_role("img").locator("visible=true").first.wait_for()
-    page.get_by_label("Question").fill("what is it?")
-    page.get_by_label("Question").press("Enter")
+    page.get_by_label(re.compile(r"^\s*Question\s+Ask")).fill("what is it?")
+    page.get_by_label(re.compile(r"^\s*Question\s+Ask")).press("Enter")
     picture = read_sources([str(tmp_path / "mine.png")])[0]
     answer = plain(compared.pipeline.ask(picture, "what is it?"))
     assert answer
@@ -243,8 +243,8 @@ def test_a_broken_upload_is_told_and_removed(visit, tmp_path: Path):
     page.get_by_role("tab", name="Edit").click()
     upload(page, tmp_path / "broken.png")
     page.get_by_text("broken.png: not a picture that can be used (undecodable)").wait_for()
-    page.get_by_label("Instruction").fill("make it blue")
-    page.get_by_label("Instruction").press("Enter")
+    text(page, "edit").fill("make it blue")
+    text(page, "edit").press("Enter")
     page.get_by_text("1 to 4 pictures can be changed, got 0").wait_for()
 
 

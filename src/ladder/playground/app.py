@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import gradio as gr
@@ -53,8 +54,8 @@ LIMITS = f"""
 
 def build(models: Models) -> gr.Blocks:
     """The page for a ladder and what it is compared with, ready to be launched."""
-    first = Settings("generate", EXAMPLES["generate"][0], (1.0,) * models.blocks)
-    drawing = draw(models, first, [], lambda done, of: None)
+    opening = Settings("generate", EXAMPLES["generate"][0], (1.0,) * models.blocks)
+    drawing = draw(models, opening, [], lambda done, of: None)
     with (
         TemporaryDirectory() as folder,
         gr.Blocks(
@@ -63,7 +64,14 @@ def build(models: Models) -> gr.Blocks:
     ):
         page = Page(
             models,
-            Files.write(drawing, models, Path(folder)),
+            {
+                task: Files.write(
+                    replace(drawing, settings=replace(opening, task=task)),
+                    models,
+                    Path(mkdtemp(dir=folder)),
+                )
+                for task in ("generate", "inside")
+            },
             lambda session: app._queue.gone(session),
         )
         gr.Markdown(HEAD)

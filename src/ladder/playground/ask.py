@@ -18,7 +18,7 @@ def ask_tab(page: Page) -> gr.Gallery:
     """Add the tab; returns the field of its picture."""
     with gr.Row():
         with gr.Column():
-            picture = add_upload("Picture to ask about", page.first.shown[0][0])
+            picture = add_upload("Picture to ask about", page.opening)
         with gr.Column():
             question = add_text("Question", EXAMPLES["ask"][0], "Ask")
             examples = add_examples(EXAMPLES["ask"])

@@ -45,7 +45,9 @@ def query_words(ladder: Ladder) -> list[str]:
 
 
 def _cells(shares: Float[np.ndarray, " Q"], highest: float) -> str:
-    """Cells whose background shows the share of the highest one, and whose text is in percent."""
+    """Cells with their percents, dark by the root of their share of the highest one: often one
+    query gets most of the attention, and the others would be all alike."""
     return "".join(
-        f'<td style="--share:{share / highest:.3f}">{100 * share:.0f}</td>' for share in shares
+        f'<td style="--share:{(share / highest) ** 0.5:.2f}">{100 * share:.0f}</td>'
+        for share in shares
     )

@@ -41,9 +41,9 @@ def edit_tab(page: Page) -> tuple[DrawingTab, gr.Gallery]:
     sizes = page.models.pipeline.sizes
     with gr.Row():
         with gr.Column():
-            sources = add_upload("Pictures to change", page.first.shown[0][0])
+            sources = add_upload("Pictures to change", page.opening)
         with gr.Column():
-            frames = add_frame(sources, page.first.shown[0][0], sizes)
+            frames = add_frame(sources, page.opening, sizes)
     with gr.Column(visible=False) as past:
         gr.Markdown("Steps so far")
         strip = add_pictures("Steps so far", look="small")

@@ -20,7 +20,7 @@ from ladder.playground.controls import QUICK, Controls
 from ladder.playground.drawing import Models, OnStep, draw
 from ladder.playground.files import Files
 from ladder.playground.pictures import Results, told
-from ladder.playground.settings import Settings
+from ladder.playground.settings import Settings, Task
 
 MODEL = {"concurrency_limit": 1, "concurrency_id": "model"}
 """Of the events that run a model: one at a time."""
@@ -43,10 +43,15 @@ class Page:
     """What the tabs have in common."""
 
     models: Models
-    first: Files
-    """The picture that all tabs begin with."""
+    first: dict[Task, Files]
+    """The picture that all tabs begin with, as those show it that draw it."""
     gone: Callable[[str | None], bool]
     """Whether the client of a session has closed its page, or listens no more."""
+
+    @property
+    def opening(self) -> str:
+        """The file of the picture that all tabs begin with."""
+        return self.first["generate"].shown[0][0]
 
     def require_client(self, request: gr.Request) -> None:
         """Raises ValueError once nobody waits for the answer to a request."""

@@ -31,7 +31,7 @@ class Files:
         """Write all files of a drawing into `folder`."""
         return cls(
             write_rows(drawing, folder),
-            max(2, len(drawing.rows[0])),
+            max(len(drawing.rows[0]), min(2, len(drawing.rows))),
             caption(drawing.settings),
             "\n".join(notes(models.pipeline, drawing.settings.prompt)),
             f"?{to_query(drawing.settings)}",

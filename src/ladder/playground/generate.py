@@ -26,7 +26,7 @@ def generate_tab(page: Page) -> tuple[DrawingTab, gr.Button, gr.Button]:
     examples = add_examples(EXAMPLES["generate"])
     with gr.Row():
         with gr.Column():
-            results = add_results(page.first)
+            results = add_results(page.first["generate"])
             with gr.Row():
                 edit = gr.Button("Edit it", size="sm", min_width=120)
                 ask = gr.Button("Ask about it", size="sm", min_width=120)

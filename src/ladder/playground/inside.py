@@ -33,8 +33,8 @@ def inside_tab(page: Page) -> tuple[DrawingTab, gr.CheckboxGroup]:
     examples = add_examples(EXAMPLES["generate"])
     silent = gr.CheckboxGroup(models.rungs, type="index", label="Silent rungs")
     with gr.Row():
-        with gr.Column(scale=2):
-            results = add_results(page.first)
+        with gr.Column():
+            results = add_results(page.first["inside"])
         with gr.Column():
             controls = add_controls("inside", prompt, models.blocks)
 
@@ -53,7 +53,7 @@ def add_look(page: Page, tab: DrawingTab) -> None:
     gr.Markdown(
         "### Where each block looks\n"
         "A row is a block, a column a query of its rung, named by the word that it is nearest to. "
-        "The darker, the more the places of the picture attend to it."
+        "The stronger the colour, the more the places of the picture attend to it."
     )
     look = gr.Button("Look inside (draws once more for each rung)", variant="primary")
     step = gr.Slider(1, 2, 1, step=1, label="Step", visible=False, buttons=[])
@@ -83,13 +83,8 @@ def add_look(page: Page, tab: DrawingTab) -> None:
             ):
                 path = Path(folder) / f"without-rung-{number + 1}.png"
                 path.write_bytes(encode_png(pictures[0]))
-                shown.append(
-                    (
-                        str(path),
-                        f"without {rung[0].lower()}{rung[1:]}: "
-                        f"{explanation.effect[number, 0]:.0%} away",
-                    )
-                )
+                away = explanation.effect[number, 0]
+                shown.append((str(path), f"without {rung[0].lower()}{rung[1:]}: {away:.0%} away"))
             yield {
                 maps: seen,
                 step: gr.Slider(maximum=settings.steps, value=1, visible=settings.steps > 1),

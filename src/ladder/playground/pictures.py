@@ -51,7 +51,7 @@ class Results:
 def add_results(first: Files | None = None) -> Results:
     """Add what shows a drawing, by default none yet."""
     return Results(
-        add_pictures("Pictures", first.shown if first else None),
+        add_pictures("Pictures", first.shown if first else None, first.columns if first else 2),
         gr.Textbox(first and first.caption, label="What is drawn", interactive=False, lines=2),
         gr.Textbox(label="Note", interactive=False, visible=False),
         gr.Textbox(first and first.link, label="Link to these settings", interactive=False),
@@ -62,14 +62,14 @@ def add_results(first: Files | None = None) -> Results:
 
 
 def add_pictures(
-    label: str, shown: list[tuple[str, str]] | None = None, look: str = ""
+    label: str, shown: list[tuple[str, str]] | None = None, columns: int = 2, look: str = ""
 ) -> gr.Gallery:
     """Add a field that shows pictures side by side or, with the look "small", as many as fit."""
     return gr.Gallery(
         shown,
         label=label,
         show_label=False,
-        columns=2,
+        columns=columns,
         fit_columns=False,
         elem_classes=look,
         height="auto",
@@ -90,7 +90,7 @@ def add_upload(label: str, path: str) -> gr.Gallery:
         sources=["upload"],
         type="filepath",
         interactive=True,
-        elem_classes="small",
+        elem_classes=["small", "upload"],
         height="auto",
         object_fit="contain",
         buttons=[],

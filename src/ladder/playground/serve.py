@@ -11,7 +11,7 @@ from ladder.models.device import Device
 
 VISITS = 100
 """Of which the earlier pictures are remembered."""
-STYLE = Path(__file__).parent / "style.css"
+STYLE, SCRIPT = (Path(__file__).with_name(name) for name in ("style.css", "page.js"))
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 """What a browser on this machine may call it."""
 
@@ -52,6 +52,10 @@ def playground(
     # Fonts of the machine: the theme's own come from the network.
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    ).set(
+        # White words are read on a darker button.
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
     )
     app = build(Models.open(model, compare, device, dtype))
     app.launch(
@@ -69,6 +73,7 @@ def playground(
         prevent_thread_lock=True,
         theme=theme,
         css=STYLE.read_text(),
+        js=SCRIPT.read_text(),
         app_kwargs={
             "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(host))]
         },
