@@ -68,7 +68,8 @@ test: setup lint  ## all tests, the slow ones too
 test-fast: setup  ## the tests that take less than five seconds each
 	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not slow"
 
-test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium
+test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium, and npm for axe-core
+	-npm install --silent --no-save --prefix .venv-playground axe-core@4.14.1
 	.venv-playground/bin/python -m pytest tests/playground
 
 test-distributed: setup  ## two processes, ZeRO too (installs DeepSpeed; needs a C++ compiler)
