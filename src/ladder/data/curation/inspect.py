@@ -9,22 +9,22 @@ H, W: height and width in pixels; K: pictures of a sample.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import xxhash
-from datasketch import MinHash
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ladder.config.load import Curation
-from ladder.data.curation.captions import fault, repaired
+from ladder.data.curation.captions import faults, repaired
 from ladder.data.curation.contamination import Finder
-from ladder.data.curation.near import BANDS
+from ladder.data.curation.shingles import shingled
 from ladder.data.images import BadSampleError, refused_as
 from ladder.data.shards import Sample
 from ladder.data.sources.record import Record, Rejected
@@ -63,12 +63,10 @@ perceptual hash and `source_looks` those of what is edited; of the captions, `sh
 hashes of their three-word groups, `phrase` the hash of those, `bands` the hashes of their MinHash's
 bands.
 """
-PERMUTATIONS = 64
-"""Values of a MinHash."""
+PIECE = 2**16
+"""Pixels that are hashed at once: what a processor's cache holds is copied for nearly nothing."""
 BRIGHTNESS = np.float32([0.299, 0.587, 0.114, 0])
 """What each byte of a pixel adds to it."""
-SHINGLE = 3
-"""Words in a shingle."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,17 @@ class Seen:
     """A readable sample without its pixels."""
 
     captions: tuple[str, ...]
-    truth: dict | None
+    """Repaired, if that was asked for."""
+    repaired: bool
+    """Whether one of them was broken."""
+    truth: str | None
+    """In JSON."""
     sizes: tuple[tuple[int, int], ...]
     """Of its pictures: the sources, then the target."""
     formats: tuple[str | None, ...]
     hashes: tuple[str, ...]
-    small: UInt8[np.ndarray, "K 32 32 4"] | None
+    small: tuple[UInt8[np.ndarray, "32 32 4"], ...]
+    """What `small` made of the pictures; none if it isn't asked for."""
 
 
 def examine(
@@ -103,31 +106,27 @@ def examine(
         loaded = record.load(curation.maximum_pixels) if isinstance(record, Record) else record
         if isinstance(loaded, Rejected):
             row["reason"] = loaded.reason
-        else:
-            readable.append((row, _seen(loaded, curation.near_duplicates is not None)))
-    for row, seen in readable:
+            continue
         try:
-            row |= _facts(seen, curation, finder)
+            readable.append((row, _seen(loaded, curation)))
         except BadSampleError as bad:
             row["reason"] = bad.reason
+    seen = [one for _, one in readable]
+    found = [row for row, _ in readable]
+    for row, facts in zip(found, _facts(seen, curation, finder), strict=True):
+        row |= facts
+    if curation.near_duplicates is not None:
+        for row, (*sources, target) in zip(found, _looks(seen), strict=True):
+            row |= {"source_looks": sources, "look": target}
+    if curation.near_captions is not None or curation.near_duplicates is not None:
+        for row, facts in zip(found, shingled([" ".join(x.captions) for x in seen]), strict=True):
+            row |= facts
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _seen(sample: Sample, looks: bool) -> Seen:
-    pictures = (*sample.sources, sample.target)
-    pixels = [pixels_of(picture) for picture in pictures]
-    return Seen(
-        sample.captions,
-        sample.truth,
-        tuple(picture.size for picture in pictures),
-        tuple(picture.format for picture in pictures),
-        tuple(map(_hash, pixels)),
-        np.stack([small(x) for x in pixels]) if looks else None,
-    )
-
-
-def _facts(seen: Seen, curation: Curation, finder: Finder | None) -> dict:
-    captions = seen.captions
+def _seen(sample: Sample, curation: Curation) -> Seen:
+    """Raises BadSampleError: words that can't be repaired or written."""
+    captions = sample.captions
     if curation.captions:
         captions = tuple(
             # Repairing shortens a text to a quarter at most, and takes long for megabytes.
@@ -135,34 +134,57 @@ def _facts(seen: Seen, curation: Curation, finder: Finder | None) -> dict:
             for caption in captions
         )
     with refused_as("bad_json"):
-        truth = None if seen.truth is None else json.dumps(seen.truth)
-    width, height = seen.sizes[-1]
-    edit = len(seen.sizes) > 1
-    content = [*seen.hashes, *captions] if edit else seen.hashes
-    facts = {
-        "captions": captions,
-        "repaired": captions != seen.captions,
-        "truth": truth,
-        "width": width,
-        "height": height,
-        "sources": len(seen.sizes) - 1,
-        "formats": seen.formats,
-        # An edit and its inverse, of the same pictures, lie on one side.
-        "share": xxhash.xxh3_128_intdigest("".join(sorted(seen.hashes)).encode()) / 2**128,
-        "content": xxhash.xxh3_128_hexdigest(json.dumps(content).encode()),
-        "reason": _reason(seen, captions, curation),
-    }
-    if seen.small is not None:
-        *facts["source_looks"], facts["look"] = looks(seen.small)
-    if curation.near_captions is not None or curation.near_duplicates is not None:
-        facts |= words(" ".join(captions))
-    if finder and (match := finder.find(captions)):
-        facts |= {"benchmark": match.benchmark, "tier": match.tier}
-    return facts
+        truth = None if sample.truth is None else json.dumps(sample.truth)
+    pictures = (*sample.sources, sample.target)
+    pixels = [pixels_of(picture) for picture in pictures]
+    return Seen(
+        captions,
+        captions != sample.captions,
+        truth,
+        tuple(picture.size for picture in pictures),
+        tuple(picture.format for picture in pictures),
+        tuple(map(_hash, pixels)),
+        () if curation.near_duplicates is None else tuple(map(small, pixels)),
+    )
 
 
-def _reason(seen: Seen, captions: tuple[str, ...], curation: Curation) -> str | None:
-    """Why a readable sample may not be trained on, whatever the others are."""
+def _facts(seen: Sequence[Seen], curation: Curation, finder: Finder | None) -> Iterator[dict]:
+    """The columns of each sample that don't depend on what is asked of near ones."""
+    said = [caption for one in seen for caption in one.captions]
+    wrong = iter(faults(said, curation.maximum_caption) if curation.captions else ())
+    for one in seen:
+        width, height = one.sizes[-1]
+        content = [*one.hashes, *one.captions] if len(one.sizes) > 1 else one.hashes
+        own = list(islice(wrong, len(one.captions)))
+        if curation.captions and not all(one.captions):
+            own = ["empty_caption"]
+        facts = {
+            "captions": one.captions,
+            "repaired": one.repaired,
+            "truth": one.truth,
+            "width": width,
+            "height": height,
+            "sources": len(one.sizes) - 1,
+            "formats": one.formats,
+            # An edit and its inverse, of the same pictures, lie on one side.
+            "share": xxhash.xxh3_128_intdigest("".join(sorted(one.hashes)).encode()) / 2**128,
+            "content": xxhash.xxh3_128_hexdigest(json.dumps(content).encode()),
+            "reason": _fault_of_pictures(one, curation) or next(filter(None, own), None),
+        }
+        if finder and (match := finder.find(one.captions)):
+            facts |= {"benchmark": match.benchmark, "tier": match.tier}
+        yield facts
+
+
+def _looks(seen: Sequence[Seen]) -> Iterator[list[int]]:
+    """Of each sample, the perceptual hashes of its pictures."""
+    all_small = [picture for one in seen for picture in one.small]
+    found = iter(looks(np.stack(all_small)) if all_small else [])
+    return (list(islice(found, len(one.small))) for one in seen)
+
+
+def _fault_of_pictures(seen: Seen, curation: Curation) -> str | None:
+    """Why pictures may not be trained on, whatever the others are."""
     if min(map(min, seen.sizes)) < curation.minimum_side:
         return "too_small"
     if max(max(size) / min(size) for size in seen.sizes) > curation.maximum_aspect:
@@ -173,12 +195,7 @@ def _reason(seen: Seen, captions: tuple[str, ...], curation: Curation) -> str | 
         (source, target) = (width / height for width, height in seen.sizes)
         if max(source / target, target / source) > curation.edit_aspect:
             return "size_mismatch"
-    if not curation.captions:
-        return None
-    if not all(captions):
-        return "empty_caption"
-    faults = (fault(caption, curation.maximum_caption) for caption in captions)
-    return next((reason for reason in faults if reason), None)
+    return None
 
 
 def pixels_of(picture: Image.Image) -> UInt8[np.ndarray, "H W 4"]:
@@ -190,16 +207,19 @@ def pixels_of(picture: Image.Image) -> UInt8[np.ndarray, "H W 4"]:
     return held.reshape(picture.height, picture.width, 4)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _room(height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Kept, since room for a photograph takes longer to get than its pixels to copy."""
+    """Kept, since room takes longer to get than pixels to copy."""
     return np.empty((height, width, 3), np.uint8)
 
 
 def _hash(pixels: UInt8[np.ndarray, "H W 4"]) -> str:
     height, width, _ = pixels.shape
     hasher = xxhash.xxh3_128(str((width, height)).encode())
-    hasher.update(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB, _room(height, width)))
+    rows = max(1, PIECE // width)
+    for first in range(0, height, rows):
+        some = pixels[first : first + rows]
+        hasher.update(cv2.cvtColor(some, cv2.COLOR_RGBA2RGB, _room(len(some), width)))
     return hasher.hexdigest()
 
 
@@ -229,25 +249,3 @@ def _cosines() -> Float[np.ndarray, "8 32"]:
     waves = np.cos(np.pi / 64 * np.outer(np.arange(8), 2 * np.arange(32) + 1)) / 4
     waves[0] /= np.sqrt(2)
     return waves.astype(np.float32)
-
-
-def words(text: str) -> dict:
-    """The columns `shingles`, `phrase` and `bands` of a text."""
-    said = text.casefold().split()
-    groups = {" ".join(said[i : i + SHINGLE]) for i in range(max(1, len(said) - SHINGLE + 1))}
-    encoded = [group.encode() for group in groups]
-    shingles = np.unique(np.array([xxhash.xxh32_intdigest(group) for group in encoded], np.uint32))
-    values = _empty().copy()
-    values.update_batch(encoded)
-    bands = values.hashvalues.astype(np.uint64).reshape(BANDS, -1)
-    return {
-        "shingles": shingles,
-        "phrase": xxhash.xxh3_64_intdigest(shingles.tobytes()),
-        "bands": [xxhash.xxh3_64_intdigest(band.tobytes()) for band in bands],
-    }
-
-
-@cache
-def _empty() -> MinHash:
-    """Made once: its permutations take longer than the hash of a caption."""
-    return MinHash(PERMUTATIONS, hashfunc=xxhash.xxh32_intdigest)
