@@ -63,8 +63,6 @@ perceptual hash and `source_looks` those of what is edited; of the captions, `sh
 hashes of their three-word groups, `phrase` the hash of those, `bands` the hashes of their MinHash's
 bands.
 """
-PIECE = 2**16
-"""Pixels that are hashed at once: what a processor's cache holds is copied for nearly nothing."""
 BRIGHTNESS = np.float32([0.299, 0.587, 0.114, 0])
 """What each byte of a pixel adds to it."""
 
@@ -103,14 +101,11 @@ def examine(
     for number, record in enumerate(records):
         row = {"chunk": chunk, "row": number, "shard": record.shard, "key": record.key}
         rows.append(row)
-        loaded = record.load(curation.maximum_pixels) if isinstance(record, Record) else record
-        if isinstance(loaded, Rejected):
-            row["reason"] = loaded.reason
-            continue
-        try:
-            readable.append((row, _seen(loaded, curation)))
-        except BadSampleError as bad:
-            row["reason"] = bad.reason
+        looked = _look(record, curation) if isinstance(record, Record) else record
+        if isinstance(looked, Rejected):
+            row["reason"] = looked.reason
+        else:
+            readable.append((row, looked))
     seen = [one for _, one in readable]
     found = [row for row, _ in readable]
     for row, facts in zip(found, _facts(seen, curation, finder), strict=True):
@@ -122,6 +117,17 @@ def examine(
         for row, facts in zip(found, shingled([" ".join(x.captions) for x in seen]), strict=True):
             row |= facts
     return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def _look(record: Record, curation: Curation) -> Seen | Rejected:
+    """Afterwards nothing holds the pictures, whose memory the next ones take."""
+    loaded = record.load(curation.maximum_pixels)
+    if isinstance(loaded, Rejected):
+        return loaded
+    try:
+        return _seen(loaded, curation)
+    except BadSampleError as bad:
+        return Rejected(record.key, record.shard, bad.reason)
 
 
 def _seen(sample: Sample, curation: Curation) -> Seen:
@@ -207,19 +213,16 @@ def pixels_of(picture: Image.Image) -> UInt8[np.ndarray, "H W 4"]:
     return held.reshape(picture.height, picture.width, 4)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _room(height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Kept, since room takes longer to get than pixels to copy."""
+    """Kept, since room for a photograph takes longer to get than its pixels to copy."""
     return np.empty((height, width, 3), np.uint8)
 
 
 def _hash(pixels: UInt8[np.ndarray, "H W 4"]) -> str:
     height, width, _ = pixels.shape
     hasher = xxhash.xxh3_128(str((width, height)).encode())
-    rows = max(1, PIECE // width)
-    for first in range(0, height, rows):
-        some = pixels[first : first + rows]
-        hasher.update(cv2.cvtColor(some, cv2.COLOR_RGBA2RGB, _room(len(some), width)))
+    hasher.update(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB, _room(height, width)))
     return hasher.hexdigest()
 
 
