@@ -24,8 +24,8 @@ from ladder.config.load import Curation, load
 QUALITY = 90
 ROWS = 10_000
 """Records that are made up at once."""
-SIDES, PICTURES = (512, 1024), 1000
-"""Pixels of a side, and how many pictures, where nothing else is asked for."""
+SIDES, PIXELS = (512, 1024), 2000 * 512**2
+"""Pixels of a side, and of all pictures of a set, where nothing else is asked for."""
 REPEATS = 3
 """How often each is measured."""
 FEW = 20
@@ -43,12 +43,11 @@ def curation(sizes: list[int] | None, sides: Sequence[int] = SIDES) -> list[dict
     are the best of REPEATS, which take turns, since other work on the machine slows each. Raises
     ValueError for a size that is too small to tell one from the other.
     """
-    sizes, settings = sizes or [PICTURES], _settings()
-    if min(sizes) < 4 * FEW:
+    if sizes and min(sizes) < 4 * FEW:
         raise ValueError(f"a set must have at least {4 * FEW} pictures, got {min(sizes)}")
-    measured = []
+    settings, measured = _settings(), []
     for side in sides:
-        for size in sizes:
+        for size in sizes or [max(4 * FEW, PIXELS // side**2)]:
             part = size // 4
             with tempfile.TemporaryDirectory() as name:
                 sets = {count: Path(name) / str(count) for count in (part, size)}
@@ -113,7 +112,7 @@ def _settings() -> Curation:
 def _photographs(path: Path, count: int, side: int) -> None:
     """A tar of smooth pictures with a little noise, about as hard to decode as photographs."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, 6, (side, side, 3))
+    noise = rng.normal(0, 6, (side, side, 3)).astype(np.float32)
     path.parent.mkdir(parents=True)
     with tarfile.open(path, "w") as tar:
         for number in range(count):

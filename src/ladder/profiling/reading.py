@@ -109,8 +109,9 @@ def _by_webdataset(folder: Path, rank: int, ranks: int, before: Sequence[int]) -
         yield Read([fact["key"] for fact in facts], _latents(stacked), done)
 
 
-def _by_datasets(folder: Path, rank: int, ranks: int, before: Sequence[dict]) -> Iterator[Read]:
-    """Each rank some files; where they are read on is a state that the library keeps."""
+def _by_datasets(folder: Path, rank: int, ranks: int, before: Sequence[int]) -> Iterator[Read]:
+    """Each rank some files. The library's own states are of a rank's files: other ranks can't load
+    them (IndexError), so that here too the place is how far it came."""
     import datasets
     from datasets.distributed import split_dataset_by_node
 
@@ -119,12 +120,12 @@ def _by_datasets(folder: Path, rank: int, ranks: int, before: Sequence[dict]) ->
     whole = datasets.load_dataset("arrow", data_files=files, split="train", streaming=True,
                                   cache_dir=str(folder / "cache")).with_format("numpy")  # fmt: skip
     stream = split_dataset_by_node(whole.shuffle(seed=0, buffer_size=BUFFER), rank, ranks)
-    if before:
-        stream.load_state_dict(before[rank])
-    rest = iter(stream)
+    done = sum(before) // ranks
+    rest = iter(stream.skip(done))
     while some := list(islice(rest, BATCH)):
+        done += len(some)
         stacked = np.stack([np.asarray(one["latents"], np.uint16) for one in some])
-        yield Read([str(one["key"]) for one in some], _latents(stacked), stream.state_dict())
+        yield Read([str(one["key"]) for one in some], _latents(stacked), done)
 
 
 WAYS: dict[str, Callable[[Path, int, int, Sequence[Any]], Iterator[Read]]] = {
@@ -145,7 +146,8 @@ def _measured(folder: Path, way: str, size: int) -> dict[str, float]:
     list(islice(WAYS[way](folder, 0, SHARDS, ()), 1))  # imports
     own, mapped = _resident()
     begun = time.perf_counter()
-    batches = islice(WAYS[way](folder, 0, 1, ()), size // BATCH)
+    stream = WAYS[way](folder, 0, 1, ())  # what it holds is counted below
+    batches = islice(stream, size // BATCH)
     next(batches)
     first = time.perf_counter() - begun
     count = sum(len(read.keys) for read in batches)
@@ -160,7 +162,7 @@ def _resident() -> tuple[int, int]:
     lines = Path("/proc/self/status").read_text().splitlines()
     held = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines)
             if value.split()}  # fmt: skip
-    return int(held["RssAnon"]), int(held["RssFile"])
+    return int(held["RssAnon"]), int(held["RssFile"]) + int(held["RssShmem"])
 
 
 def _resumed(folder: Path, way: str, size: int) -> dict[str, int]:

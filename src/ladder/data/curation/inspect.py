@@ -26,7 +26,6 @@ from ladder.data.curation.captions import faults, repaired
 from ladder.data.curation.contamination import Finder
 from ladder.data.curation.shingles import shingled
 from ladder.data.images import BadSampleError, refused_as
-from ladder.data.shards import Sample
 from ladder.data.sources.record import Record, Rejected
 
 SCHEMA = pa.schema(
@@ -68,8 +67,19 @@ BRIGHTNESS = np.float32([0.299, 0.587, 0.114, 0])
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A readable sample without its pixels."""
+class Looked:
+    """What was seen in the pictures of a sample: the sources, then the target."""
+
+    sizes: tuple[tuple[int, int], ...]
+    formats: tuple[str | None, ...]
+    hashes: tuple[str, ...]
+    small: tuple[UInt8[np.ndarray, "32 32 4"], ...]
+    """What `small` made of them; none if it isn't asked for."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of a sample."""
 
     captions: tuple[str, ...]
     """Repaired, if that was asked for."""
@@ -77,12 +87,6 @@ class Seen:
     """Whether one of them was broken."""
     truth: str | None
     """In JSON."""
-    sizes: tuple[tuple[int, int], ...]
-    """Of its pictures: the sources, then the target."""
-    formats: tuple[str | None, ...]
-    hashes: tuple[str, ...]
-    small: tuple[UInt8[np.ndarray, "32 32 4"], ...]
-    """What `small` made of the pictures; none if it isn't asked for."""
 
 
 def examine(
@@ -93,60 +97,46 @@ def examine(
 ) -> pa.Table:
     """Rows of SCHEMA for the records of a chunk.
 
-    All pictures are looked at first, then all captions: in turn, each would find the processor's
-    caches full of the other's, and take twice as long.
+    All pictures are looked at first, then all words: in turn, each would find the processor's
+    caches full of the other's, and take twice as long. What is wrong with both has the fault of the
+    words.
     """
     rows: list[dict] = []
-    readable: list[tuple[dict, Seen]] = []
-    for number, record in enumerate(records):
+    looked = [_look(record, curation) for record in records]
+    readable: list[tuple[dict, Looked, Words]] = []
+    for number, (record, one) in enumerate(zip(records, looked, strict=True)):
         row = {"chunk": chunk, "row": number, "shard": record.shard, "key": record.key}
         rows.append(row)
-        looked = _look(record, curation) if isinstance(record, Record) else record
-        if isinstance(looked, Rejected):
-            row["reason"] = looked.reason
-        else:
-            readable.append((row, looked))
-    seen = [one for _, one in readable]
-    found = [row for row, _ in readable]
-    for row, facts in zip(found, _facts(seen, curation, finder), strict=True):
+        try:
+            readable.append((row, *_read(record, one, curation)))
+        except BadSampleError as bad:
+            row["reason"] = bad.reason
+    for (row, *_), facts in zip(readable, _facts(readable, curation, finder), strict=True):
         row |= facts
     if curation.near_duplicates is not None:
-        for row, (*sources, target) in zip(found, _looks(seen), strict=True):
+        pictures = [one.small for _, one, _ in readable]
+        for (row, *_), (*sources, target) in zip(readable, _looks(pictures), strict=True):
             row |= {"source_looks": sources, "look": target}
     if curation.near_captions is not None or curation.near_duplicates is not None:
-        for row, facts in zip(found, shingled([" ".join(x.captions) for x in seen]), strict=True):
+        texts = [" ".join(words.captions) for *_, words in readable]
+        for (row, *_), facts in zip(readable, shingled(texts), strict=True):
             row |= facts
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _look(record: Record, curation: Curation) -> Seen | Rejected:
-    """Afterwards nothing holds the pictures, whose memory the next ones take."""
-    loaded = record.load(curation.maximum_pixels)
-    if isinstance(loaded, Rejected):
-        return loaded
+def _look(record: Record | Rejected, curation: Curation) -> Looked | str:
+    """What is in the pictures of a record, or why they can't be used.
+
+    Afterwards nothing holds them, so that the next ones take their memory.
+    """
+    if isinstance(record, Rejected):
+        return record.reason
     try:
-        return _seen(loaded, curation)
+        pictures = record.pictures(curation.maximum_pixels)
     except BadSampleError as bad:
-        return Rejected(record.key, record.shard, bad.reason)
-
-
-def _seen(sample: Sample, curation: Curation) -> Seen:
-    """Raises BadSampleError: words that can't be repaired or written."""
-    captions = sample.captions
-    if curation.captions:
-        captions = tuple(
-            # Repairing shortens a text to a quarter at most, and takes long for megabytes.
-            caption if len(caption) > 4 * curation.maximum_caption else repaired(caption)
-            for caption in captions
-        )
-    with refused_as("bad_json"):
-        truth = None if sample.truth is None else json.dumps(sample.truth)
-    pictures = (*sample.sources, sample.target)
+        return bad.reason
     pixels = [pixels_of(picture) for picture in pictures]
-    return Seen(
-        captions,
-        captions != sample.captions,
-        truth,
+    return Looked(
         tuple(picture.size for picture in pictures),
         tuple(picture.format for picture in pictures),
         tuple(map(_hash, pixels)),
@@ -154,51 +144,73 @@ def _seen(sample: Sample, curation: Curation) -> Seen:
     )
 
 
-def _facts(seen: Sequence[Seen], curation: Curation, finder: Finder | None) -> Iterator[dict]:
+def _read(
+    record: Record | Rejected, looked: Looked | str, curation: Curation
+) -> tuple[Looked, Words]:
+    """What was seen, and the words. Raises BadSampleError: why a record can't be used."""
+    said, truth = record.words() if isinstance(record, Record) else ((), None)
+    if isinstance(looked, str):
+        raise BadSampleError(looked)
+    captions = said
+    if curation.captions:
+        captions = tuple(
+            # Repairing shortens a text to a quarter at most, and takes long for megabytes.
+            caption if len(caption) > 4 * curation.maximum_caption else repaired(caption)
+            for caption in said
+        )
+    with refused_as("bad_json"):
+        written = None if truth is None else json.dumps(truth)
+    return looked, Words(captions, captions != said, written)
+
+
+def _facts(
+    readable: Sequence[tuple[dict, Looked, Words]], curation: Curation, finder: Finder | None
+) -> Iterator[dict]:
     """The columns of each sample that don't depend on what is asked of near ones."""
-    said = [caption for one in seen for caption in one.captions]
+    said = [caption for *_, words in readable for caption in words.captions]
     wrong = iter(faults(said, curation.maximum_caption) if curation.captions else ())
-    for one in seen:
-        width, height = one.sizes[-1]
-        content = [*one.hashes, *one.captions] if len(one.sizes) > 1 else one.hashes
-        own = list(islice(wrong, len(one.captions)))
-        if curation.captions and not all(one.captions):
+    for _, looked, words in readable:
+        width, height = looked.sizes[-1]
+        hashes, captions = looked.hashes, words.captions
+        content = [*hashes, *captions] if len(hashes) > 1 else hashes
+        own = list(islice(wrong, len(captions)))
+        if curation.captions and not all(captions):
             own = ["empty_caption"]
         facts = {
-            "captions": one.captions,
-            "repaired": one.repaired,
-            "truth": one.truth,
+            "captions": captions,
+            "repaired": words.repaired,
+            "truth": words.truth,
             "width": width,
             "height": height,
-            "sources": len(one.sizes) - 1,
-            "formats": one.formats,
+            "sources": len(hashes) - 1,
+            "formats": looked.formats,
             # An edit and its inverse, of the same pictures, lie on one side.
-            "share": xxhash.xxh3_128_intdigest("".join(sorted(one.hashes)).encode()) / 2**128,
+            "share": xxhash.xxh3_128_intdigest("".join(sorted(hashes)).encode()) / 2**128,
             "content": xxhash.xxh3_128_hexdigest(json.dumps(content).encode()),
-            "reason": _fault_of_pictures(one, curation) or next(filter(None, own), None),
+            "reason": _fault_of_pictures(looked, curation) or next(filter(None, own), None),
         }
-        if finder and (match := finder.find(one.captions)):
+        if finder and (match := finder.find(captions)):
             facts |= {"benchmark": match.benchmark, "tier": match.tier}
         yield facts
 
 
-def _looks(seen: Sequence[Seen]) -> Iterator[list[int]]:
+def _looks(pictures: Sequence[Sequence[UInt8[np.ndarray, "32 32 4"]]]) -> Iterator[list[int]]:
     """Of each sample, the perceptual hashes of its pictures."""
-    all_small = [picture for one in seen for picture in one.small]
-    found = iter(looks(np.stack(all_small)) if all_small else [])
-    return (list(islice(found, len(one.small))) for one in seen)
+    together = [picture for own in pictures for picture in own]
+    found = iter(looks(np.stack(together)) if together else [])
+    return (list(islice(found, len(own))) for own in pictures)
 
 
-def _fault_of_pictures(seen: Seen, curation: Curation) -> str | None:
+def _fault_of_pictures(looked: Looked, curation: Curation) -> str | None:
     """Why pictures may not be trained on, whatever the others are."""
-    if min(map(min, seen.sizes)) < curation.minimum_side:
+    if min(map(min, looked.sizes)) < curation.minimum_side:
         return "too_small"
-    if max(max(size) / min(size) for size in seen.sizes) > curation.maximum_aspect:
+    if max(max(size) / min(size) for size in looked.sizes) > curation.maximum_aspect:
         return "long_shape"
-    if len(seen.sizes) == 2 and curation.edits:
-        if seen.hashes[0] == seen.hashes[1]:
+    if len(looked.sizes) == 2 and curation.edits:
+        if looked.hashes[0] == looked.hashes[1]:
             return "no_op_edit"
-        (source, target) = (width / height for width, height in seen.sizes)
+        (source, target) = (width / height for width, height in looked.sizes)
         if max(source / target, target / source) > curation.edit_aspect:
             return "size_mismatch"
     return None
