@@ -81,7 +81,7 @@ lint: setup  ## style of code and notebooks
 	$(BIN)/ruff format --check .
 
 fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
-	$(BIN)/pytest --hypothesis-profile=fuzz tests/fuzz
+	$(BIN)/pytest --hypothesis-profile=fuzz -rP tests/fuzz
 	$(BIN)/python -m pip install --quiet --requirement tests/fuzz/requirements.lock
 	for parser in $(PARSERS); do \
 	  $(BIN)/python -m tests.fuzz.guided $$parser -max_total_time=$(FUZZ_SECONDS) || exit 1; done
