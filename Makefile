@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro ablations notebooks playground test test-fast test-playground \
-  test-distributed lint fuzz chaos check real-size gpu docs
+  test-distributed lint fuzz chaos check real-size gpu docs slides
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,7 +68,8 @@ test: setup lint  ## all tests, the slow ones too
 test-fast: setup  ## the tests that take less than five seconds each
 	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not slow"
 
-test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium
+test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium, and npm for axe-core
+	-npm install --silent --no-save --prefix .venv-playground axe-core@4.14.1
 	.venv-playground/bin/python -m pytest tests/playground
 
 test-distributed: setup  ## two processes, ZeRO too (installs DeepSpeed; needs a C++ compiler)
@@ -80,7 +81,7 @@ lint: setup  ## style of code and notebooks
 	$(BIN)/ruff format --check .
 
 fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
-	$(BIN)/pytest --hypothesis-profile=fuzz tests/fuzz
+	$(BIN)/pytest --hypothesis-profile=fuzz -rP tests/fuzz
 	$(BIN)/python -m pip install --quiet --requirement tests/fuzz/requirements.lock
 	for parser in $(PARSERS); do \
 	  $(BIN)/python -m tests.fuzz.guided $$parser -max_total_time=$(FUZZ_SECONDS) || exit 1; done
@@ -101,3 +102,7 @@ docs: setup docs/requirements.lock  ## the site: tutorials, guides, reference, e
 	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site/html
 	@echo "the site: site/html/index.html"
+
+slides: setup docs/requirements.lock  ## the lectures as slides, in site/slides; they need no network
+	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock
+	$(BIN)/python docs/slides/build.py site/slides

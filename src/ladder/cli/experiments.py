@@ -239,11 +239,13 @@ def plan(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def bench(
-    what: Literal["curation", "decisions", "encode", "judge", "step", "sample"],
+    what: Literal["curation", "decisions", "encode", "reading", "judge", "step", "sample"],
     sizes: Annotated[
         list[int] | None,
         typer.Argument(
-            metavar="N", min=1, help="curation, decisions, encode: samples; judge: pictures."
+            metavar="N",
+            min=1,
+            help="curation, decisions, encode, reading: samples; judge: pictures.",
         ),
     ] = None,
     size: Annotated[
@@ -252,26 +254,32 @@ def bench(
     pairs: Annotated[int, typer.Option(min=1, help="step, sample: runs of both ways.")] = 7,
     steps: Annotated[int, typer.Option(min=1, help="sample: steps of the solver.")] = 20,
     side: Annotated[
-        int, typer.Option(min=32, max=4096, help="curation: pixels along a picture.")
-    ] = 512,
+        list[int] | None,
+        typer.Option(min=32, max=4096, help="curation: pixels of a side; by default 512 and 1024."),
+    ] = None,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="step, sample: where.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
     if what in ("step", "sample") and sizes:
-        raise ValueError(f"N is of curation, decisions, encode and judge only, got {sizes[0]}")
-    if what in ("curation", "decisions", "encode", "judge"):
-        from ladder.profiling import curation, encoding, judging
+        raise ValueError(f"N is not of step and sample, got {sizes[0]}")
+    if what not in ("step", "sample"):
+        from ladder.profiling import curation, encoding, judging, reading
 
         measures = {
-            "curation": partial(curation.curation, side=side),
+            "curation": partial(curation.curation, sides=side or curation.SIDES),
             "decisions": curation.decisions,
             "encode": encoding.encoding,
+            "reading": reading.reading,
             "judge": judging.judging,
         }
         measured = measures[what](sizes or [])
         lines = [
-            "   ".join(f"{name} {value:,.4g}" for name, value in row.items()) for row in measured
+            "   ".join(
+                f"{name} {value if isinstance(value, str) else f'{value:,.4g}'}"
+                for name, value in row.items()
+            )
+            for row in measured
         ]
     elif what == "step":
         from ladder.profiling import train_step

@@ -73,6 +73,8 @@ def _by_group(name: str, pooled: bool = False) -> Metric:
 
 DPG_CATEGORIES = ("entity", "attribute", "relation", "global")
 EDIT_SCORES = ("followed", "kept", "kept_share", "exact")
+DETAILS = ("offset", "hue", "size", "rotation")
+"""Errors, of which less is better."""
 METRICS = {
     "geneval_toy": _by_group("geneval_toy"),
     # One task of GenEval's form with kinds in it, so that all its prompts count the same.
@@ -89,6 +91,7 @@ METRICS = {
     "wise_toy": _by_group("wise_toy"),
     **{f"edit.{name}": Metric(f"edit.{name}", f"edit.kinds.{{group}}.{name}")
        for name in EDIT_SCORES},
+    **{f"edit.detail.{name}": Metric(f"edit.detail.{name}", pooled=True) for name in DETAILS},
     "imgedit_toy": Metric("imgedit_toy.overall", "imgedit_toy.kinds.{group}"),
     "imgedit_toy.official": Metric("imgedit_toy.official"),
     "understanding": _by_group("understanding"),
