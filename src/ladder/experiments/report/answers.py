@@ -100,7 +100,7 @@ def _numbers(found: Finding, runs: Sequence[Run], family: int) -> list[dict[str,
     better, outcome = found.hypothesis.better, found.outcome
     for other, one in found.differences.items():
         analysis = Analysis.of(runs, outcome)
-        check = fit(analysis.values(better, other), analysis.strata)
+        check = fit(*analysis.paired(better, other))
         rows.append(
             {
                 "comparison": f"{better} minus {other}",
