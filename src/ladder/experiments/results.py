@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ladder.config.files import read_json
@@ -154,6 +155,8 @@ def score_table(runs: Sequence[Run], metric: str) -> pd.DataFrame:
     """
     require_comparable(runs, metric)
     columns = [run.of_metric(metric).set_index(OF_A_PROMPT)["score"] for run in runs]
+    if not metric_of(metric).partial:  # the same prompts in the same order
+        return pd.DataFrame(np.stack(columns, axis=1), columns[0].index)
     table = pd.concat(columns, axis=1, keys=range(len(runs)))
     return table.sort_index(level="number", sort_remaining=False, kind="stable")
 
