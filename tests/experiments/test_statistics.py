@@ -17,6 +17,7 @@ from ladder.experiments.statistics import (
     Analysis,
     Difference,
     SeedError,
+    arm_mean,
     contrast,
     detectable,
     holm,
@@ -156,6 +157,26 @@ def test_more_gain_in_one_metric_than_in_another():
         Analysis.of(runs, "edit.exact - heldout_loss.t2i")
     with pytest.raises(ValueError, match=r"no run has the outcome reasoning"):
         Analysis.of(runs, "reasoning")
+
+
+def test_of_a_partial_metric_those_prompts_are_compared_that_all_have():
+    """Of four prompts one arm lacks the first with one seed, and the other the last with both."""
+    rows = {
+        ("x", 1): [9.0, 1.0, 2.0, 3.0],
+        ("x", 2): [None, 1.0, 2.0, 3.0],
+        ("y", 1): [9.0, 2.0, 4.0, None],
+        ("y", 2): [9.0, 2.0, 4.0, None],
+    }
+    runs = []
+    for (arm, seed), errors in rows.items():
+        one = run(arm, seed, np.array(errors, float), "edit.detail.offset")
+        runs.append(replace(one, outcomes=one.outcomes.dropna()))
+    found = Analysis.of(runs, "edit.detail.offset").difference("x", "y")
+    assert (found.mean, found.prompts, found.gain[0]) == (-1.5, 2, 1.5)
+    assert arm_mean(runs[:2], "edit.detail.offset").mean == pytest.approx((9 + 1 + 2 + 3) / 4)
+    lost = replace(runs[0], arm="z", outcomes=runs[0].outcomes.head(1))
+    both = Analysis.of([*runs, lost, replace(lost, seed=2)], "edit.detail.offset")
+    assert both.compared("y") == ["x"]  # z has one prompt
 
 
 def test_a_large_effect_is_found():

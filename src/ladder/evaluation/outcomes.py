@@ -65,6 +65,8 @@ class Metric:
     """Whether the overall score is the mean of all prompts, not of the means of the groups."""
     lower_is_better: bool = False
     """As of a loss or an error, which also is no share of 1."""
+    partial: bool = False
+    """Whether a prompt may have no score, depending on what was drawn."""
 
 
 def _by_group(name: str, pooled: bool = False) -> Metric:
@@ -91,7 +93,8 @@ METRICS = {
     "wise_toy": _by_group("wise_toy"),
     **{f"edit.{name}": Metric(f"edit.{name}", f"edit.kinds.{{group}}.{name}")
        for name in EDIT_SCORES},
-    **{f"edit.detail.{name}": Metric(f"edit.detail.{name}", pooled=True) for name in DETAILS},
+    **{f"edit.detail.{name}": Metric(f"edit.detail.{name}", pooled=True, lower_is_better=True,
+                                     partial=True) for name in DETAILS},
     "imgedit_toy": Metric("imgedit_toy.overall", "imgedit_toy.kinds.{group}"),
     "imgedit_toy.official": Metric("imgedit_toy.official"),
     "understanding": _by_group("understanding"),

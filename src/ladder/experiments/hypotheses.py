@@ -82,7 +82,7 @@ def _differences(one: Hypothesis, runs: Sequence[Run], outcome: str) -> dict[str
     if not any(all(map(run.has, metrics)) for run in runs):
         return {}
     analysis = Analysis.of(runs, outcome)
-    if any(len(analysis.seeds(one.better, other)) < 2 for other in one.than):
+    if not {*one.than} <= {*analysis.compared(one.better)}:
         return {}
     return {other: analysis.difference(one.better, other) for other in one.than}
 

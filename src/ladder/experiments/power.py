@@ -52,12 +52,12 @@ def components(analysis: Analysis, control: str) -> Components:
 
     Raises ValueError if none does.
     """
-    share = float((analysis.strata.weights**2 / analysis.strata.sizes).sum())
-    found = []
+    share, found = float((analysis.strata.weights**2 / analysis.strata.sizes).sum()), []
     for arm in analysis.compared(control):
-        values = analysis.values(arm, control)
+        values, over = analysis.paired(arm, control)
         # Back to variances of single prompts, the kinds weighted as in the score.
-        both, rest = (float(part.sum()) / share for part in analysis.strata.variances(values))
+        own = float((over.weights**2 / over.sizes).sum())
+        both, rest = (float(part.sum()) / own for part in over.variances(values))
         found.append((both - rest, rest * len(values)))
     if not found:
         raise ValueError(f"2 arms must share 2 seeds, none does so with {control}")

@@ -20,10 +20,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ladder.config.files import read_json
-from ladder.evaluation.outcomes import OF_A_PROMPT, by_prompt, read
+from ladder.evaluation.outcomes import OF_A_PROMPT, by_prompt, metric_of, read
 from ladder.experiments.study import MAIN, Study
 
 RESULTS = Path("experiments/results")
@@ -147,8 +148,24 @@ def picture_name(preset: str, arm: str, seed: int) -> str:
     return f"{arm}-{seed}" if preset == MAIN else f"{preset}-{arm}-{seed}"
 
 
+def score_table(runs: Sequence[Run], metric: str) -> pd.DataFrame:
+    """The scores of a metric: a row for each prompt, by OF_A_PROMPT, and a column for each run.
+
+    NaN where a run has none. Raises ValueError, as `require_comparable` does.
+    """
+    require_comparable(runs, metric)
+    columns = [run.of_metric(metric).set_index(OF_A_PROMPT)["score"] for run in runs]
+    if not metric_of(metric).partial:  # the same prompts in the same order
+        return pd.DataFrame(np.stack(columns, axis=1), columns[0].index)
+    table = pd.concat(columns, axis=1, keys=range(len(runs)))
+    return table.sort_index(level="number", sort_remaining=False, kind="stable")
+
+
 def require_comparable(runs: Sequence[Run], metric: str) -> None:
-    """Raises ValueError, naming the field, unless all runs were asked and drawn alike."""
+    """Raises ValueError, naming the field, unless all runs were asked and drawn alike.
+
+    Of a metric that is partial each run may have scores of other prompts.
+    """
     first, *others = runs
     expected = _settings(first)
     asked = first.of_metric(metric)[OF_A_PROMPT].reset_index(drop=True)
@@ -160,6 +177,8 @@ def require_comparable(runs: Sequence[Run], metric: str) -> None:
                     f"{name} must be equal in runs that are compared: {expected.get(name)} in "
                     f"{first.arm}-{first.seed}, {found.get(name)} in {other.arm}-{other.seed}"
                 )
+        if metric_of(metric).partial:
+            continue
         if not other.of_metric(metric)[OF_A_PROMPT].reset_index(drop=True).equals(asked):
             raise ValueError(
                 f"the prompts of {metric} must be equal in runs that are compared; those of "

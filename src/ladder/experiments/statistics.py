@@ -28,13 +28,13 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from ladder.evaluation.confidence import mean_of_groups
 from ladder.evaluation.outcomes import metric_of, strata
-from ladder.experiments.results import Run, require_comparable
+from ladder.experiments.results import Run, score_table
 from ladder.experiments.strata import Strata
 
 LEVEL = 0.05
@@ -124,7 +124,7 @@ class Analysis:
 
     outcome: str
     scores: Mapping[tuple[str, int], Float[np.ndarray, " P"]]
-    """By arm and seed."""
+    """By arm and seed; NaN where a run has no score of a prompt."""
     strata: Strata
     lower_is_better: bool
 
@@ -142,17 +142,14 @@ class Analysis:
         known = [run for run in runs if all(map(run.has, metrics))]
         if not known:
             raise ValueError(f"no run has the outcome {outcome}")
-        parts = []
+        parts, tables = [], []
         for metric, sign in zip(metrics, (1.0, -1.0), strict=False):
-            require_comparable(known, metric)
-            groups = known[0].of_metric(metric)["group"].to_numpy()
-            parts.append(Strata.of(groups, metric_of(metric).pooled, sign))
-        scores = {
-            (run.arm, run.seed): np.concatenate(
-                [run.of_metric(metric)["score"].to_numpy() for metric in metrics]
-            )
-            for run in known
-        }
+            table = score_table(known, metric)
+            groups = table.index.get_level_values("group")
+            parts.append(Strata.of(groups.tolist(), metric_of(metric).pooled, sign))
+            tables.append(table.to_numpy())
+        columns = np.concatenate(tables).T
+        scores = {(run.arm, run.seed): column for run, column in zip(known, columns, strict=True)}
         return cls(outcome, scores, Strata.joined(parts), lower.pop())
 
     def seeds(self, *arms: str) -> list[int]:
@@ -165,34 +162,46 @@ class Analysis:
         return [*dict.fromkeys(arm for arm, _ in self.scores)]
 
     def compared(self, control: str) -> list[str]:
-        """The other arms that share two seeds or more with `control`."""
-        return [arm for arm in self.arms if arm != control and len(self.seeds(arm, control)) > 1]
+        """The other arms that share two seeds or more with `control`, and enough prompts."""
+        others = [arm for arm in self.arms if arm != control]
+        shared = [arm for arm in others if len(self.seeds(arm, control)) > 1]
+        return [arm for arm in shared if self.strata.has(self._there(arm, control))]
 
     @cached_property
     def seed_error(self) -> SeedError:
         """Of the runs' scores, by arms that have two seeds or more."""
         several = [arm for arm in self.arms if len(self.seeds(arm)) > 1]
-        means = {
-            run: self.strata.mean(values[None])
-            for run, values in self.scores.items()
-            if run[0] in several
-        }
-        return seed_error(means)
+        known = {run: ~np.isnan(values) for run, values in self.scores.items()}
+        return seed_error(
+            {
+                run: self.strata.only(known[run]).mean(values[known[run]][None])
+                for run, values in self.scores.items()
+                if run[0] in several and self.strata.has(known[run])
+            }
+        )
 
-    def values(self, arm: str, control: str) -> Float[np.ndarray, "S P"]:
-        """The arm's scores minus the control's, over the seeds that both have.
+    def _there(self, arm: str, control: str) -> Bool[np.ndarray, " P"]:
+        """The prompts of which all seeds that both have got a score."""
+        runs = [self.scores[name, s] for name in (arm, control) for s in self.seeds(arm, control)]
+        return ~np.isnan(np.stack(runs)).any(0)
 
-        Raises ValueError for fewer than two: one seed says nothing of the next.
+    def paired(self, arm: str, control: str) -> tuple[Float[np.ndarray, "S P"], Strata]:
+        """The arm's scores minus the control's, over the seeds that both have, and the kinds of the
+        prompts of which all have a score.
+
+        Raises ValueError for fewer than two seeds: one says nothing of the next.
         """
         seeds = self.seeds(arm, control)
         if len(seeds) < 2:
             raise ValueError(f"arms are compared over at least 2 seeds that both have, got {seeds}")
-        return np.stack([self.scores[arm, s] - self.scores[control, s] for s in seeds])
+        values = np.stack([self.scores[arm, s] - self.scores[control, s] for s in seeds])
+        there = self._there(arm, control)
+        return values[:, there], self.strata.only(there)
 
     def difference(self, arm: str, control: str) -> Difference:
-        """The difference of two arms. Raises as `values` does."""
-        values = self.values(arm, control)
-        mean, error, freedom = contrast(values, self.strata, self.seed_error)
+        """The difference of two arms. Raises as `paired` does."""
+        values, over = self.paired(arm, control)
+        mean, error, freedom = contrast(values, over, self.seed_error)
         return Difference(mean, error, freedom, *values.shape, self.lower_is_better)
 
 
@@ -201,13 +210,11 @@ def arm_mean(runs: Sequence[Run], metric: str) -> ArmMean:
 
     Raises ValueError if the runs weren't asked the same.
     """
-    require_comparable(runs, metric)
-    tables = [run.of_metric(metric) for run in runs]
-    groups = tables[0]["group"].to_numpy()
-    scores = np.stack([table["score"] for table in tables])
+    table = score_table(runs, metric)
+    groups = table.index.get_level_values("group").tolist()
+    whole = mean_of_groups(strata(metric, groups, table.mean(axis=1)), RESAMPLES, seed=0)
     own = Strata.of(groups, metric_of(metric).pooled)
-    whole = mean_of_groups(strata(metric, groups, scores.mean(0)), RESAMPLES, seed=0)
-    means = [own.mean(row[None]) for row in scores]
+    means = [own.only(~np.isnan(c)).mean(c[~np.isnan(c)][None]) for c in table.to_numpy().T]
     spread = float(np.std(means, ddof=1)) if len(runs) > 1 else float("nan")
     return ArmMean(whole.mean, whole.low, whole.high, spread, len(groups))
 

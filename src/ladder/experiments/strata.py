@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Strata:
         starts = np.cumsum([0, *(len(part.weights) for part in parts[:-1])])
         kinds = [part.kinds + start for part, start in zip(parts, starts, strict=True)]
         return cls(np.concatenate(kinds), np.concatenate([part.weights for part in parts]))
+
+    def has(self, these: Bool[np.ndarray, " P"]) -> bool:
+        """Whether these prompts are enough: two or more of each kind."""
+        return int(np.bincount(self.kinds[these], minlength=len(self.weights)).min()) > 1
+
+    def only(self, these: Bool[np.ndarray, " P"]) -> Strata:
+        """Some of the prompts. Raises ValueError as the class does."""
+        return Strata(self.kinds[these], self.weights)
 
     @property
     def sizes(self) -> Int[np.ndarray, " G"]:

@@ -218,7 +218,8 @@ def test_readable_scores_subtract_and_say_what_would_be_found(cells):
         assert round(score - control, 1) == gain
     assert rows.loc["ladder", "verdict"] == "better"
     assert rows.loc["ladder", "p (Holm)"] == "< .001"
-    assert re.fullmatch(r"not distinguishable; \d\.\d would be found", rows.loc["same", "verdict"])
+    assert rows.loc["same", "verdict"] == "not distinguishable"
+    assert 0 < float(rows.loc["same", "would be found"]) < 10
 
 
 @pytest.mark.slow

@@ -96,11 +96,12 @@ def _said(found: Finding, family: int) -> list[str]:
 
 def _numbers(found: Finding, runs: Sequence[Run], family: int) -> list[dict[str, str | int]]:
     """A row for each comparison of a finding, with the mixed model beside it."""
-    rows = []
+    if not found.differences:
+        return []
+    rows, analysis = [], Analysis.of(runs, found.outcome)
     better, outcome = found.hypothesis.better, found.outcome
     for other, one in found.differences.items():
-        analysis = Analysis.of(runs, outcome)
-        check = fit(analysis.values(better, other), analysis.strata)
+        check = fit(*analysis.paired(better, other))
         rows.append(
             {
                 "comparison": f"{better} minus {other}",

@@ -87,23 +87,19 @@ def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _readable(row: dict[str, Any], metric: str) -> dict[str, str | int]:
     found = {"arm": row["arm"], "seeds": row["seeds"], "score": text.amount(row["mean"], metric),
              "control": "", "difference": "", "95% interval": "", "p (Holm)": "",
-             "verdict": row["verdict"]}  # fmt: skip
+             "verdict": row["verdict"], "would be found": ""}  # fmt: skip
     if row["verdict"] in ("control", NOT_COMPARED):
         return found
     score, control, gain = text.subtracting(
         row["control"] + row["difference"], row["control"], metric
     )
-    verdict = row["verdict"]
-    if verdict == "not distinguishable":
-        least = text.amount(row["detectable"], metric)
-        verdict = f"not distinguishable; {least} would be found"
     return found | {
         "score": score,
         "control": control,
         "difference": gain,
         "95% interval": text.interval(row["difference_low"], row["difference_high"], metric),
         "p (Holm)": text.p_value(row["p_holm"]),
-        "verdict": verdict,
+        "would be found": text.amount(row["detectable"], metric),
     }
 
 
