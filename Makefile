@@ -68,7 +68,8 @@ test: setup lint  ## all tests, the slow ones too
 test-fast: setup  ## the tests that take less than five seconds each
 	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not slow"
 
-test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium
+test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium, and npm for axe-core
+	-npm install --silent --no-save --prefix .venv-playground axe-core@4.14.1
 	.venv-playground/bin/python -m pytest tests/playground
 
 test-distributed: setup  ## two processes, ZeRO too (installs DeepSpeed; needs a C++ compiler)
@@ -80,7 +81,7 @@ lint: setup  ## style of code and notebooks
 	$(BIN)/ruff format --check .
 
 fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
-	$(BIN)/pytest --hypothesis-profile=fuzz tests/fuzz
+	$(BIN)/pytest --hypothesis-profile=fuzz -rP tests/fuzz
 	$(BIN)/python -m pip install --quiet --requirement tests/fuzz/requirements.lock
 	for parser in $(PARSERS); do \
 	  $(BIN)/python -m tests.fuzz.guided $$parser -max_total_time=$(FUZZ_SECONDS) || exit 1; done

@@ -106,7 +106,7 @@ def test_a_stage_works_in_the_repository_one_stands_in(seen: list, monkeypatch):
         (["train", "t2i", "8"], "ladder train: '8' must be key=value"),
         (
             ["bench", "step", "60"],
-            "ladder bench: N is of curation, decisions, encode and judge only, got 60",
+            "ladder bench: N is not of step and sample, got 60",
         ),
     ],
 )

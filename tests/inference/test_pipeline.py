@@ -15,6 +15,8 @@ from tests.tiny import LATENT_SHAPE, SIDE, tiny_mllm, tiny_picture, tiny_sana
 
 from ladder.config.load import load
 from ladder.data.resize import nearest
+from ladder.evaluation.draw_benchmark import DrawSettings, drawn
+from ladder.evaluation.published import Drawing
 from ladder.inference.fit_sources import fitted
 from ladder.inference.guidance import texts_of
 from ladder.inference.pipeline import LadderPipeline
@@ -356,6 +358,32 @@ def test_sources_are_brought_to_the_shapes_of_training(shapes):
     assert [[picture.size for picture in group] for group in found] == [
         [(48, 24), (48, 24), (24, 48)], [(48, 24)],
     ]  # fmt: skip
+
+
+def test_a_benchmark_draws_edits_of_one_shape_together(shapes, tmp_path, monkeypatch):
+    """Each in its own shape, in the order in which they were asked for, as if drawn alone."""
+    given = [(64, 60), (64, 30), (40, 90), (64, 31), (33, 32)]
+    drawings = [
+        Drawing(item, Path(f"{item}.png"), "make it blue",
+                source=lambda size=size, item=item: tiny_picture(item, size))
+        for item, size in enumerate(given)
+    ]  # fmt: skip
+    whole, calls = LadderPipeline.__call__, []
+
+    def counted(self, prompt, **options):
+        calls.append(len(prompt))
+        return whole(self, prompt, **options)
+
+    monkeypatch.setattr(LadderPipeline, "__call__", counted)
+    few = DrawSettings(steps=STEPS)
+    together = drawn(shapes, drawings, tmp_path, few)
+    assert [picture.size for picture in together] == [
+        (32, 32), (48, 24), (24, 48), (48, 24), (32, 32),
+    ]  # fmt: skip
+    assert calls == [2, 2, 1], "one call for each shape"
+    for one, picture in zip(drawings, together, strict=True):
+        (alone,) = drawn(shapes, [one], tmp_path, few)
+        assert np.abs(np.asarray(alone, int) - np.asarray(picture, int)).max() <= 1
 
 
 def test_without_a_source_or_with_a_size_no_shape_is_chosen(shapes):

@@ -2,8 +2,9 @@
 
     torchrun --standalone --nproc-per-node 2 tests/training/ranks.py PLAN.json
 
-PLAN.json holds: config (all settings), encoded and runs (folders), faults (factors of the loss by
-step, on the last rank only), outage (a step at which power is lost, or null), alike (whether noise
+PLAN.json holds: config (all settings), encoded and runs (folders; the first may have {rank} in its
+path, as if each were a machine with a disk of its own), faults (factors of the loss by step, on the
+last rank only), outage (a step at which power is lost, or null), alike (whether noise
 and conditions belong to a sample and not to a rank, so that one process may be compared with two),
 and double (whether weights are float64: sums in another order round differently, and of a rounded
 gradient near 0 Adam makes a whole step). Each rank leaves RANK.safetensors, what it trained,
@@ -66,9 +67,12 @@ def main(plan: Path) -> None:
     ladder = starting_ladder(config, STAGE, runs)
     if asked["double"]:
         ladder.double()
-    ladder = train(config, STAGE, ladder, Path(asked["encoded"]), runs / STAGE)
+    encoded = Path(asked["encoded"].format(rank=rank))
+    try:
+        ladder = train(config, STAGE, ladder, encoded, runs / STAGE)
+    finally:
+        (runs / f"{rank}.json").write_text(json.dumps(seen))
     save_file(ladder.trainable_state(), runs / f"{rank}.safetensors")
-    (runs / f"{rank}.json").write_text(json.dumps(seen))
     (runs / f"{rank}.held.json").write_text(json.dumps(held))
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,8 @@ from tests.training import ranks
 from tests.training.running import WATCHFUL, curve, equal, events, with_stage
 
 from ladder.config.load import Config, load
+from ladder.data.sources.remote import near
+from ladder.data.training.encoded import MANIFEST
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -194,6 +197,50 @@ def test_a_checkpoint_of_two_ranks_resumes_on_one(short, encoded, tmp_path, befo
     assert run(longer, encoded, alone, "auto", 1) == 0
     assert [k for _, k in taken] == [k for _, k in keys(alone, 0)[8:]], "it goes on at sample 48"
     assert [step for step, _ in curve(tmp_path / "t2i", "loss")] == [*range(10)]
+
+
+def test_an_epoch_goes_on_on_one_process_and_again_on_two(short, encoded, tmp_path):
+    """8 samples a step, 4, 8 again; steps after the last checkpoint are lost and taken anew."""
+    taken: list[str] = []
+    for processes, outage, end in ((2, 6, 4), (1, 10, 8), (2, None, 12)):
+        config = with_stage(short, "t2i", steps=12, batch=4, accumulate=1, sample_every=100)
+        strategy = "ddp" if processes > 1 else "auto"
+        code = run(config, encoded, tmp_path, strategy, processes, outage=outage)
+        assert (code == 0) == (outage is None)
+        of_ranks = [dict(keys(tmp_path, rank)) for rank in range(processes)]
+        for step in range(end - 4, end):
+            own = [key for rank in of_ranks for key in rank[step]]
+            print(f"step {step:2}, {processes} processes:", *own)  # noqa: T201
+            taken += own
+    assert len(taken) == 4 * (8 + 4 + 8) == 4 * 20
+    for epoch in range(4):
+        assert len({*taken[20 * epoch : 20 * epoch + 20]}) == 20, "no sample twice in an epoch"
+
+
+def test_machines_with_disks_of_their_own(short, encoded, tmp_path, capfd):
+    """Each gets the sets from a place that both reach; one that has other sets stops all."""
+    memory = fsspec.filesystem("memory")
+    memory.put(str(encoded), "/encoded", recursive=True)
+    try:
+        for rank in range(2):
+            near("memory://encoded", tmp_path / f"disk{rank}/encoded")
+    finally:
+        memory.rm("/encoded", recursive=True)
+    disks = tmp_path / "disk{rank}/encoded"
+    config = with_stage(short, "t2i", steps=5, batch=4, accumulate=1, sample_every=100)
+    assert run(config, disks, tmp_path / "runs", "ddp", 2) == 0
+    seen = [keys(tmp_path / "runs", rank) for rank in range(2)]
+    epochs = Counter(key for rank in seen for _, own in rank for key in own)
+    assert len(epochs) == 20
+    assert {*epochs.values()} == {2}
+
+    manifest = tmp_path / "disk1/encoded" / MANIFEST
+    parts = json.loads(manifest.read_text())
+    (lost,) = (name for name in parts if name.startswith("t2i/train"))
+    manifest.write_text(json.dumps({name: part for name, part in parts.items() if name != lost}))
+    capfd.readouterr()
+    assert run(config, disks, tmp_path / "again", "ddp", 2) != 0
+    assert f"the first that differs is {lost}" in capfd.readouterr().err
 
 
 @strategies

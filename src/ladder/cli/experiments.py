@@ -93,19 +93,23 @@ def report(
 
 @study.command()
 def power(name: Name = "layers", preset: Preset = "main") -> None:
-    """Say which differences a study could find, before it is run."""
+    """Say which differences a study could find, and how often it finds what is not there."""
     from ladder.config.load import load
     from ladder.experiments import power
+    from ladder.experiments.results import read_runs
     from ladder.experiments.study import Study
 
     enter_repository()
     read = Study.read(name, preset)
     config = load(read.parameters.get("profile"))
     print(
-        f"The smallest true differences to {read.control}, in points of 100, that would be found "
-        f"in 80% of\nsuch studies, corrected for {len(read.arms) - 1} comparisons (Holm):"
+        f"The smallest true difference to {read.control} that is found in 80% of such studies, "
+        f"corrected for\n{len(read.arms) - 1} comparisons (Holm): points of 100, but losses as "
+        "they are. And the share of studies without\nany effect that find one at p < .05, in "
+        "percent. From the spread of the runs that are there;\nempty where no run has the metric."
     )
-    print(power.power(read, config).to_string(index=False, float_format="%.1f"))
+    found = power.power(read, config, read_runs(read))
+    print(found.to_string(index=False, float_format="%.3g", na_rep=""))
 
 
 @app.command(rich_help_panel=EXPERIMENTS)
@@ -235,11 +239,13 @@ def plan(
 
 @app.command(rich_help_panel=EXPERIMENTS)
 def bench(
-    what: Literal["curation", "decisions", "encode", "judge", "step", "sample"],
+    what: Literal["curation", "decisions", "encode", "reading", "judge", "step", "sample"],
     sizes: Annotated[
         list[int] | None,
         typer.Argument(
-            metavar="N", min=1, help="curation, decisions, encode: samples; judge: pictures."
+            metavar="N",
+            min=1,
+            help="curation, decisions, encode, reading: samples; judge: pictures.",
         ),
     ] = None,
     size: Annotated[
@@ -248,26 +254,32 @@ def bench(
     pairs: Annotated[int, typer.Option(min=1, help="step, sample: runs of both ways.")] = 7,
     steps: Annotated[int, typer.Option(min=1, help="sample: steps of the solver.")] = 20,
     side: Annotated[
-        int, typer.Option(min=32, max=4096, help="curation: pixels along a picture.")
-    ] = 512,
+        list[int] | None,
+        typer.Option(min=32, max=4096, help="curation: pixels of a side; by default 512 and 1024."),
+    ] = None,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="step, sample: where.")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Measure a part of ladder on this machine, on made-up data and models."""
     if what in ("step", "sample") and sizes:
-        raise ValueError(f"N is of curation, decisions, encode and judge only, got {sizes[0]}")
-    if what in ("curation", "decisions", "encode", "judge"):
-        from ladder.profiling import curation, encoding, judging
+        raise ValueError(f"N is not of step and sample, got {sizes[0]}")
+    if what not in ("step", "sample"):
+        from ladder.profiling import curation, encoding, judging, reading
 
         measures = {
-            "curation": partial(curation.curation, side=side),
+            "curation": partial(curation.curation, sides=side or curation.SIDES),
             "decisions": curation.decisions,
             "encode": encoding.encoding,
+            "reading": reading.reading,
             "judge": judging.judging,
         }
         measured = measures[what](sizes or [])
         lines = [
-            "   ".join(f"{name} {value:,.4g}" for name, value in row.items()) for row in measured
+            "   ".join(
+                f"{name} {value if isinstance(value, str) else f'{value:,.4g}'}"
+                for name, value in row.items()
+            )
+            for row in measured
         ]
     elif what == "step":
         from ladder.profiling import train_step

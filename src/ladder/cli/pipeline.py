@@ -29,10 +29,12 @@ from ladder.cli.options import (
 app = typer.Typer()
 
 RAW, CURATED, ENCODED = Path("data/raw"), Path("data/curated"), Path("data/encoded")
+BROUGHT = ENCODED.with_name(".encoded.brought")
+"""Encoded sets that lie elsewhere, on this machine."""
 """Where the data stand, from the root of the repository."""
 RESULTS = Path("experiments/results")
 EncodeDevice = Annotated[
-    Literal["cpu", "cuda", "mps"] | None, typer.Option(help="Short for encoding.device=..")
+    Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Short for encoding.device=..")
 ]
 EncodeDtype = Annotated[
     Literal["float32", "bfloat16"] | None, typer.Option(help="Short for foundations.dtype=..")
@@ -185,7 +187,7 @@ def encode(
 ) -> None:
     """Encode curated pictures once into latents, by default those of data/curated."""
     place, rest = folder_of("encode", settings)
-    given = {"encoding.device": device, "foundations.dtype": dtype}
+    given = {"encoding.device": "null" if device == "auto" else device, "foundations.dtype": dtype}
     named = [f"{key}={value}" for key, value in given.items() if value is not None]
     paths = [place and Path(place).absolute(), out and out.absolute()]
     config = configuration_anywhere(profile, arm, [*rest, *named], paths)
@@ -218,15 +220,24 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the whole pipeline there, ready to use."),
     ] = None,
+    encoded: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="What `encode` wrote, by default data/encoded; of a URL each machine gets a copy.",
+        ),
+    ] = None,
 ) -> None:
     """Train one stage of the ladder, in runs/ARM-SEED/STAGE; exit code 1 if it diverges."""
     export = export and export.absolute()
+    place = local(encoded) if encoded else str(ENCODED)
     config = configuration(profile, arm, settings)
+    from ladder.data.sources.remote import near
     from ladder.training.monitor import DivergedError
     from ladder.training.stages import run_stage
 
     try:
-        run_stage(config, stage, ENCODED, export=export)
+        run_stage(config, stage, near(place, BROUGHT), export=export)
     except DivergedError as error:
         print(f"ladder train: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 EMPTY_HEADER = tarfile.TarInfo().tobuf(tarfile.PAX_FORMAT)
 EMPTY_HEADER = EMPTY_HEADER[:148] + b" " * 8 + EMPTY_HEADER[156:]
-"""Of a file without a name, with spaces for the checksum (POSIX.1-1988, ustar)."""
+"""Of a file without a name and of no size, with spaces for the checksum (POSIX.1-1988, ustar)."""
+EMPTY_SUM = sum(EMPTY_HEADER)
 SPLITS = ("train", "evaluation")
 """The folders of shards of a curated set."""
 
@@ -98,9 +99,9 @@ def header(name: str, size: int) -> bytes:
         member.size = size
         return member.tobuf(tarfile.PAX_FORMAT)
     block = bytearray(EMPTY_HEADER)
-    block[: len(name)] = name.encode()
-    block[124:135] = b"%011o" % size
-    block[148:155] = b"%06o\0" % sum(block)
+    block[: len(name)] = named = name.encode()
+    block[124:135] = digits = b"%011o" % size
+    block[148:155] = b"%06o\0" % (EMPTY_SUM + sum(named) + sum(digits) - 11 * ord("0"))
     return bytes(block)
 
 

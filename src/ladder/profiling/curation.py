@@ -12,6 +12,7 @@ import resource
 import tarfile
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from ladder.config.load import Curation, load
 QUALITY = 90
 ROWS = 10_000
 """Records that are made up at once."""
+SIDES, PIXELS = (512, 1024), 2000 * 512**2
+"""Pixels of a side, and of all pictures of a set, where nothing else is asked for."""
 REPEATS = 3
 """How often each is measured."""
 FEW = 20
@@ -30,8 +33,8 @@ FEW = 20
 WORDS = ("a", "photo", "of", "two", "red", "small", "dog", "cat", "house", "tree", "at", "night")
 
 
-def curation(sizes: list[int] | None, side: int = 512) -> list[dict[str, float]]:
-    """Samples/s (of CPU time) for sets of `sizes` JPEGs of `side` x `side` pixels: decoded, and
+def curation(sizes: list[int] | None, sides: Sequence[int] = SIDES) -> list[dict[str, float]]:
+    """Samples/s (of CPU time) for sets of `sizes` JPEGs of each of `sides`, in pixels: decoded, and
     curated.
 
     Curated means: read, decoded, hashed, compared (near pictures and captions, too), written. What
@@ -40,39 +43,43 @@ def curation(sizes: list[int] | None, side: int = 512) -> list[dict[str, float]]
     are the best of REPEATS, which take turns, since other work on the machine slows each. Raises
     ValueError for a size that is too small to tell one from the other.
     """
-    sizes, settings = sizes or [2000], _settings()
-    if min(sizes) < 4 * FEW:
+    if sizes and min(sizes) < 4 * FEW:
         raise ValueError(f"a set must have at least {4 * FEW} pictures, got {min(sizes)}")
-    measured = []
-    for size in sizes:
-        part = size // 4
-        first = _seconds_of(part, side, settings)[1]
-        taken = [_seconds_of(n, side, settings) for _ in range(REPEATS) for n in (part, size)]
-        few, whole = (min(seconds for _, seconds in taken[side::2]) for side in (0, 1))
-        decoded = size / min(seconds for seconds, _ in taken[1::2])
-        curated = (size - part) / (whole - few)
-        measured.append({"samples": size, "decoded/s": decoded, "curated/s": curated,
-                         "once": first - part / curated, "ratio": curated / decoded})  # fmt: skip
+    settings, measured = _settings(), []
+    for side in sides:
+        for size in sizes or [max(4 * FEW, PIXELS // side**2)]:
+            part = size // 4
+            with tempfile.TemporaryDirectory() as name:
+                sets = {count: Path(name) / str(count) for count in (part, size)}
+                for count, folder in sets.items():
+                    _photographs(folder / "set/0.tar", count, side)
+                first = _seconds_of(sets[part], settings)[1]
+                turns = [sets[count] for _ in range(REPEATS) for count in (part, size)]
+                taken = [_seconds_of(folder, settings) for folder in turns]
+            few, whole = (min(seconds for _, seconds in taken[place::2]) for place in (0, 1))
+            decoded = size / min(seconds for seconds, _ in taken[1::2])
+            curated = (size - part) / (whole - few)
+            measured.append({"side": side, "samples": size, "decoded/s": decoded,
+                             "curated/s": curated, "once": first - part / curated,
+                             "ratio": curated / decoded})  # fmt: skip
     return measured
 
 
-def _seconds_of(size: int, side: int, settings: Curation) -> tuple[float, float]:
-    """To decode a set of so many pictures, and to curate it."""
+def _seconds_of(raw: Path, settings: Curation) -> tuple[float, float]:
+    """To decode the set in `raw`, and to curate it."""
     from ladder.data.curation.curate import curate
     from ladder.data.images import decode
     from ladder.data.sources.open import open_raw
 
+    (shard,) = open_raw(raw / "set")
+    records = shard.records()
+    begun = time.process_time()
+    for record in records:
+        decode(record.target.read(), settings.maximum_pixels)
+    decoded = time.process_time() - begun
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _photographs(folder / "raw/set/0.tar", size, side)
-        (shard,) = open_raw(folder / "raw/set")
-        records = shard.records()
         begun = time.process_time()
-        for record in records:
-            decode(record.target.read(), settings.maximum_pixels)
-        decoded = time.process_time() - begun
-        begun = time.process_time()
-        curate(folder / "raw", folder / "out", settings)
+        curate(raw, Path(name) / "out", settings)
         return decoded, time.process_time() - begun
 
 
@@ -105,7 +112,7 @@ def _settings() -> Curation:
 def _photographs(path: Path, count: int, side: int) -> None:
     """A tar of smooth pictures with a little noise, about as hard to decode as photographs."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, 6, (side, side, 3))
+    noise = rng.normal(0, 6, (side, side, 3)).astype(np.float32)
     path.parent.mkdir(parents=True)
     with tarfile.open(path, "w") as tar:
         for number in range(count):

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
+from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +20,14 @@ from tests.data.curation.test_curate import CURATION
 
 from ladder.data.curation import near
 from ladder.data.curation.duplicates import ExaminedChunk, decide
-from ladder.data.curation.inspect import SCHEMA, looks, pixels_of, small, words
+from ladder.data.curation.inspect import SCHEMA, looks, pixels_of, small
+from ladder.data.curation.shingles import PERMUTATIONS, shingled
+
+
+def words(text: str) -> dict:
+    """What is compared of one text."""
+    (facts,) = shingled([text])
+    return facts
 
 
 def verdicts(folder: Path, rows: list[dict], **settings) -> list[dict]:
@@ -258,3 +267,37 @@ def test_a_look_survives_what_people_do_to_pictures():
     bits = lambda a, b: ((seen(a) ^ seen(b)) & (2**64 - 1)).bit_count()  # noqa: E731
     assert bits(one, changed) <= 6
     assert bits(one, two) >= 16
+
+
+def test_many_texts_at_once_are_as_one_by_one():
+    """Short ones, empty ones and ones that repeat themselves among them."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["a", "red", "Dog", "é"], n)) for n in (0, 1, 2, 3, 4, 9, 40, 200)]
+    together = list(shingled([*texts, *texts]))
+    for facts, text in zip(together, [*texts, *texts], strict=True):
+        alone = words(text)
+        assert facts["shingles"].tolist() == alone["shingles"].tolist()
+        assert (facts["phrase"], [*facts["bands"]]) == (alone["phrase"], [*alone["bands"]])
+        said = text.casefold().split()
+        triples = {" ".join(said[n : n + 3]) for n in range(max(1, len(said) - 2))}
+        assert facts["shingles"].tolist() == sorted(
+            xxhash.xxh32_intdigest(triple.encode()) for triple in triples
+        )
+    assert list(shingled([])) == []
+
+
+def test_texts_meet_in_a_band_if_their_minhashes_agree_there():
+    """The values are those of datasketch: a band is the hash of four of them."""
+    rng = np.random.default_rng(0)
+    roots = rng.integers(0, 30, (6, 11))
+    words_of = [[*map(str, roots[n % 6]), str(rng.integers(0, 30))] for n in range(60)]
+    texts = [" ".join(said) for said in words_of]
+    values = []
+    for said in words_of:
+        made = MinHash(PERMUTATIONS, hashfunc=xxhash.xxh32_intdigest)
+        made.update_batch([" ".join(said[n : n + 3]).encode() for n in range(10)])
+        values.append(made.hashvalues.reshape(near.BANDS, -1))
+    agree = np.array([[(a == b).all(axis=1) for a in values] for b in values])
+    bands = np.stack([facts["bands"] for facts in shingled(texts)])
+    assert np.array_equal(bands[:, None] == bands, agree)
+    assert agree.sum() > len(texts) * near.BANDS, "some meet"

@@ -7,9 +7,11 @@ from pathlib import Path
 import fsspec
 import pytest
 from tests.data.curation.test_curate import same_bytes
+from tests.test_end_to_end import configured
 
 from ladder.cli.main import main
 from ladder.data.sources import remote
+from ladder.data.training.encoded import open_split
 
 ROOT = Path(__file__).parents[3]
 
@@ -118,3 +120,28 @@ def test_encode_works_outside_as_well(outside, generator):
     words = [f"foundations.generator={generator}", "foundations.dtype=float32"]
     assert main(["encode", "curated", "--out", "encoded", *words]) == 0
     assert (outside / "encoded/cats/train").is_dir()
+
+
+def test_training_reads_encoded_sets_from_anywhere(outside, memory, generator, monkeypatch):
+    """Of a URL, a copy near the repository that one stands in; a path is read where it is."""
+    settings = ("encoding.workers=0", f"foundations.generator={generator}")
+    assert ladder("curate", "raw", "--out", "curated") == 0
+    assert main(["encode", "curated", "--out", "encoded", *settings]) == 0
+    memory[0].put(str(outside / "encoded"), "/encoded", recursive=True)
+    configured(outside)
+    asked = []
+    monkeypatch.setattr(
+        "ladder.training.stages.run_stage",
+        lambda config, stage, encoded, export: asked.append(encoded.absolute()),
+    )
+    assert main(["train", "t2i", "--encoded", "memory://encoded"]) == 0
+    assert main(["train", "t2i", "--encoded", "encoded"]) == 0
+    assert main(["train", "t2i"]) == 0
+    data = outside / "data"
+    assert asked == [data / ".encoded.brought", outside / "encoded", data / "encoded"]
+    memory[0].rm("/encoded", recursive=True)
+    for path in (outside / "encoded").rglob("*.*"):
+        brought = data / ".encoded.brought" / path.relative_to(outside / "encoded")
+        assert brought.read_bytes() == path.read_bytes()
+    (part,) = open_split(data / ".encoded.brought/cats/train").values()
+    assert len(part) > 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.data.making import with_sums_of_tar
 
+from ladder.data.sources import tar as module
 from ladder.data.sources.tar import index_tar, safe_name
 
 FILES = {f"{number}.txt": f"text {number}".encode() * 90 for number in range(4)}
@@ -151,6 +154,48 @@ def test_damage_is_never_an_exception(tmp_path_factory, changes):
     for member in index.members:
         if member.extent is not None:
             assert len(member.extent.read()) == member.extent.size
+
+
+FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+NAMES = ["a.png", "ä.txt", "x" * 99, "y" * 100, "z" * 60 + "/" + "z" * 60, "d/e.txt", "../up",
+         "/root", "f/", "."]  # fmt: skip
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 1200)), min_size=1, max_size=6),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=12)), max_size=3),
+    st.booleans(),
+)
+@settings(max_examples=300)
+def test_plain_headers_are_read_as_tarfile_reads_them(form, files, changes, sums):
+    """Whole and damaged ones, with checksums that are right and that aren't."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+        for number, (name, size) in enumerate(files):
+            info = tarfile.TarInfo(name)
+            info.size = size
+            info.type = tarfile.DIRTYPE if name == "." else info.type
+            tar.addfile(info, io.BytesIO(bytes([number + 1]) * size))
+    data = bytearray(file.getvalue())
+    for place, patch in changes:
+        at = int(place * len(data))
+        data[at : at + len(patch)] = patch
+    data = with_sums_of_tar(bytes(data)) if sums else bytes(data)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "a.tar"
+        found = _index(path, data)
+        patch.setattr(module, "_read_plain", lambda file, start, *_: start)
+        assert found == _index(path, data)
+
+
+def test_a_second_tar_that_begins_with_a_broken_header_leaves_the_first(tmp_path, whole):
+    """A header that leads on to another one, which isn't there."""
+    head = tarfile.TarInfo("long")
+    head.type, head.size = tarfile.GNUTYPE_LONGNAME, 600
+    index = _index(tmp_path / "a.tar", whole + head.tobuf(tarfile.GNU_FORMAT) + bytes(512))
+    assert [member.name for member in index.members] == list(FILES)
+    assert index.fault == "truncated_shard"
 
 
 def test_links_and_devices_have_no_extent(tmp_path):

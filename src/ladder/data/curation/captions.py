@@ -8,8 +8,11 @@ which would end a turn of the chat or be taken for a picture.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import ftfy
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ladder.data.images import refused_as
 
@@ -35,6 +38,13 @@ FAULTS = {
     ),
 }
 """By the reason that a sample is rejected for, in the order in which they are looked for."""
+FLAGS = {re.IGNORECASE: "i", re.DOTALL: "s"}
+ANY_FAULT = "|".join(
+    f"(?{''.join(name for flag, name in FLAGS.items() if pattern.flags & flag)}:{pattern.pattern})"
+    for pattern in FAULTS.values()
+)
+"""Finds what any of them finds in printable ASCII, for which the words of RE2 (Arrow's) mean what
+Python's do; one search of a column takes a tenth of the time."""
 
 
 def repaired(caption: str) -> str:
@@ -46,8 +56,21 @@ def repaired(caption: str) -> str:
         return ftfy.fix_text(caption).strip()
 
 
-def fault(caption: str, maximum: int) -> str | None:
-    """Why a repaired caption may not be trained on, or None; `maximum` is in characters."""
+def faults(captions: Sequence[str], maximum: int) -> list[str | None]:
+    """Why each of some repaired captions may not be trained on; `maximum` is in characters."""
+    searched = [caption if _is_plain(caption, maximum) else "" for caption in captions]
+    found = pc.match_substring_regex(pa.array(searched, pa.string()), ANY_FAULT).to_pylist()
+    return [
+        _fault(caption, maximum) if matched or not text else None
+        for caption, text, matched in zip(captions, searched, found, strict=True)
+    ]
+
+
+def _is_plain(caption: str, maximum: int) -> bool:
+    return len(caption) <= maximum and caption.isascii() and caption.isprintable()
+
+
+def _fault(caption: str, maximum: int) -> str | None:
     if len(caption) > maximum:
         return "long_caption"
     return next((reason for reason, pattern in FAULTS.items() if pattern.search(caption)), None)

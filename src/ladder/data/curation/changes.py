@@ -27,7 +27,7 @@ COMPARED = ("near_duplicates", "near_captions")
 DATA = Path(__file__).parents[1]
 LISTING = ("sources/*.py",)
 LOOKING = ("sources/*.py", "images.py", "curation/inspect.py", "curation/captions.py",
-           "curation/contamination.py")  # fmt: skip
+           "curation/shingles.py", "curation/contamination.py")  # fmt: skip
 DECIDING = ("curation/duplicates.py", "curation/near.py")
 WRITING = ("shards.py", "images.py", "curation/write.py")
 

@@ -9,24 +9,23 @@ H, W: height and width in pixels; K: pictures of a sample.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import xxhash
-from datasketch import MinHash
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ladder.config.load import Curation
-from ladder.data.curation.captions import fault, repaired
+from ladder.data.curation.captions import faults, repaired
 from ladder.data.curation.contamination import Finder
-from ladder.data.curation.near import BANDS
+from ladder.data.curation.shingles import shingled
 from ladder.data.images import BadSampleError, refused_as
-from ladder.data.shards import Sample
 from ladder.data.sources.record import Record, Rejected
 
 SCHEMA = pa.schema(
@@ -63,25 +62,31 @@ perceptual hash and `source_looks` those of what is edited; of the captions, `sh
 hashes of their three-word groups, `phrase` the hash of those, `bands` the hashes of their MinHash's
 bands.
 """
-PERMUTATIONS = 64
-"""Values of a MinHash."""
 BRIGHTNESS = np.float32([0.299, 0.587, 0.114, 0])
 """What each byte of a pixel adds to it."""
-SHINGLE = 3
-"""Words in a shingle."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A readable sample without its pixels."""
+class Looked:
+    """What was seen in the pictures of a sample: the sources, then the target."""
 
-    captions: tuple[str, ...]
-    truth: dict | None
     sizes: tuple[tuple[int, int], ...]
-    """Of its pictures: the sources, then the target."""
     formats: tuple[str | None, ...]
     hashes: tuple[str, ...]
-    small: UInt8[np.ndarray, "K 32 32 4"] | None
+    small: tuple[UInt8[np.ndarray, "32 32 4"], ...]
+    """What `small` made of them; none if it isn't asked for."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of a sample."""
+
+    captions: tuple[str, ...]
+    """Repaired, if that was asked for."""
+    repaired: bool
+    """Whether one of them was broken."""
+    truth: str | None
+    """In JSON."""
 
 
 def examine(
@@ -92,93 +97,123 @@ def examine(
 ) -> pa.Table:
     """Rows of SCHEMA for the records of a chunk.
 
-    All pictures are looked at first, then all captions: in turn, each would find the processor's
-    caches full of the other's, and take twice as long.
+    All pictures are looked at first, then all words: in turn, each would find the processor's
+    caches full of the other's, and take twice as long. What is wrong with both has the fault of the
+    words.
     """
     rows: list[dict] = []
-    readable: list[tuple[dict, Seen]] = []
-    for number, record in enumerate(records):
+    looked = [_look(record, curation) for record in records]
+    readable: list[tuple[dict, Looked, Words]] = []
+    for number, (record, one) in enumerate(zip(records, looked, strict=True)):
         row = {"chunk": chunk, "row": number, "shard": record.shard, "key": record.key}
         rows.append(row)
-        loaded = record.load(curation.maximum_pixels) if isinstance(record, Record) else record
-        if isinstance(loaded, Rejected):
-            row["reason"] = loaded.reason
-        else:
-            readable.append((row, _seen(loaded, curation.near_duplicates is not None)))
-    for row, seen in readable:
         try:
-            row |= _facts(seen, curation, finder)
+            readable.append((row, *_read(record, one, curation)))
         except BadSampleError as bad:
             row["reason"] = bad.reason
+    for (row, *_), facts in zip(readable, _facts(readable, curation, finder), strict=True):
+        row |= facts
+    if curation.near_duplicates is not None:
+        pictures = [one.small for _, one, _ in readable]
+        for (row, *_), (*sources, target) in zip(readable, _looks(pictures), strict=True):
+            row |= {"source_looks": sources, "look": target}
+    if curation.near_captions is not None or curation.near_duplicates is not None:
+        texts = [" ".join(words.captions) for *_, words in readable]
+        for (row, *_), facts in zip(readable, shingled(texts), strict=True):
+            row |= facts
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def _seen(sample: Sample, looks: bool) -> Seen:
-    pictures = (*sample.sources, sample.target)
+def _look(record: Record | Rejected, curation: Curation) -> Looked | str:
+    """What is in the pictures of a record, or why they can't be used.
+
+    Afterwards nothing holds them, so that the next ones take their memory.
+    """
+    if isinstance(record, Rejected):
+        return record.reason
+    try:
+        pictures = record.pictures(curation.maximum_pixels)
+    except BadSampleError as bad:
+        return bad.reason
     pixels = [pixels_of(picture) for picture in pictures]
-    return Seen(
-        sample.captions,
-        sample.truth,
+    return Looked(
         tuple(picture.size for picture in pictures),
         tuple(picture.format for picture in pictures),
         tuple(map(_hash, pixels)),
-        np.stack([small(x) for x in pixels]) if looks else None,
+        () if curation.near_duplicates is None else tuple(map(small, pixels)),
     )
 
 
-def _facts(seen: Seen, curation: Curation, finder: Finder | None) -> dict:
-    captions = seen.captions
+def _read(
+    record: Record | Rejected, looked: Looked | str, curation: Curation
+) -> tuple[Looked, Words]:
+    """What was seen, and the words. Raises BadSampleError: why a record can't be used."""
+    said, truth = record.words() if isinstance(record, Record) else ((), None)
+    if isinstance(looked, str):
+        raise BadSampleError(looked)
+    captions = said
     if curation.captions:
         captions = tuple(
             # Repairing shortens a text to a quarter at most, and takes long for megabytes.
             caption if len(caption) > 4 * curation.maximum_caption else repaired(caption)
-            for caption in captions
+            for caption in said
         )
     with refused_as("bad_json"):
-        truth = None if seen.truth is None else json.dumps(seen.truth)
-    width, height = seen.sizes[-1]
-    edit = len(seen.sizes) > 1
-    content = [*seen.hashes, *captions] if edit else seen.hashes
-    facts = {
-        "captions": captions,
-        "repaired": captions != seen.captions,
-        "truth": truth,
-        "width": width,
-        "height": height,
-        "sources": len(seen.sizes) - 1,
-        "formats": seen.formats,
-        # An edit and its inverse, of the same pictures, lie on one side.
-        "share": xxhash.xxh3_128_intdigest("".join(sorted(seen.hashes)).encode()) / 2**128,
-        "content": xxhash.xxh3_128_hexdigest(json.dumps(content).encode()),
-        "reason": _reason(seen, captions, curation),
-    }
-    if seen.small is not None:
-        *facts["source_looks"], facts["look"] = looks(seen.small)
-    if curation.near_captions is not None or curation.near_duplicates is not None:
-        facts |= words(" ".join(captions))
-    if finder and (match := finder.find(captions)):
-        facts |= {"benchmark": match.benchmark, "tier": match.tier}
-    return facts
+        written = None if truth is None else json.dumps(truth)
+    return looked, Words(captions, captions != said, written)
 
 
-def _reason(seen: Seen, captions: tuple[str, ...], curation: Curation) -> str | None:
-    """Why a readable sample may not be trained on, whatever the others are."""
-    if min(map(min, seen.sizes)) < curation.minimum_side:
+def _facts(
+    readable: Sequence[tuple[dict, Looked, Words]], curation: Curation, finder: Finder | None
+) -> Iterator[dict]:
+    """The columns of each sample that don't depend on what is asked of near ones."""
+    said = [caption for *_, words in readable for caption in words.captions]
+    wrong = iter(faults(said, curation.maximum_caption) if curation.captions else ())
+    for _, looked, words in readable:
+        width, height = looked.sizes[-1]
+        hashes, captions = looked.hashes, words.captions
+        content = [*hashes, *captions] if len(hashes) > 1 else hashes
+        own = list(islice(wrong, len(captions)))
+        if curation.captions and not all(captions):
+            own = ["empty_caption"]
+        facts = {
+            "captions": captions,
+            "repaired": words.repaired,
+            "truth": words.truth,
+            "width": width,
+            "height": height,
+            "sources": len(hashes) - 1,
+            "formats": looked.formats,
+            # An edit and its inverse, of the same pictures, lie on one side.
+            "share": xxhash.xxh3_128_intdigest("".join(sorted(hashes)).encode()) / 2**128,
+            "content": xxhash.xxh3_128_hexdigest(json.dumps(content).encode()),
+            "reason": _fault_of_pictures(looked, curation) or next(filter(None, own), None),
+        }
+        if finder and (match := finder.find(captions)):
+            facts |= {"benchmark": match.benchmark, "tier": match.tier}
+        yield facts
+
+
+def _looks(pictures: Sequence[Sequence[UInt8[np.ndarray, "32 32 4"]]]) -> Iterator[list[int]]:
+    """Of each sample, the perceptual hashes of its pictures."""
+    together = [picture for own in pictures for picture in own]
+    found = iter(looks(np.stack(together)) if together else [])
+    return (list(islice(found, len(own))) for own in pictures)
+
+
+def _fault_of_pictures(looked: Looked, curation: Curation) -> str | None:
+    """Why pictures may not be trained on, whatever the others are."""
+    if min(map(min, looked.sizes)) < curation.minimum_side:
         return "too_small"
-    if max(max(size) / min(size) for size in seen.sizes) > curation.maximum_aspect:
+    if max(max(size) / min(size) for size in looked.sizes) > curation.maximum_aspect:
         return "long_shape"
-    if len(seen.sizes) == 2 and curation.edits:
-        if seen.hashes[0] == seen.hashes[1]:
+    if len(looked.sizes) == 2 and curation.edits:
+        if looked.hashes[0] == looked.hashes[1]:
             return "no_op_edit"
-        (source, target) = (width / height for width, height in seen.sizes)
+        (source, target) = (width / height for width, height in looked.sizes)
         if max(source / target, target / source) > curation.edit_aspect:
             return "size_mismatch"
-    if not curation.captions:
-        return None
-    if not all(captions):
-        return "empty_caption"
-    faults = (fault(caption, curation.maximum_caption) for caption in captions)
-    return next((reason for reason in faults if reason), None)
+    return None
 
 
 def pixels_of(picture: Image.Image) -> UInt8[np.ndarray, "H W 4"]:
@@ -229,25 +264,3 @@ def _cosines() -> Float[np.ndarray, "8 32"]:
     waves = np.cos(np.pi / 64 * np.outer(np.arange(8), 2 * np.arange(32) + 1)) / 4
     waves[0] /= np.sqrt(2)
     return waves.astype(np.float32)
-
-
-def words(text: str) -> dict:
-    """The columns `shingles`, `phrase` and `bands` of a text."""
-    said = text.casefold().split()
-    groups = {" ".join(said[i : i + SHINGLE]) for i in range(max(1, len(said) - SHINGLE + 1))}
-    encoded = [group.encode() for group in groups]
-    shingles = np.unique(np.array([xxhash.xxh32_intdigest(group) for group in encoded], np.uint32))
-    values = _empty().copy()
-    values.update_batch(encoded)
-    bands = values.hashvalues.astype(np.uint64).reshape(BANDS, -1)
-    return {
-        "shingles": shingles,
-        "phrase": xxhash.xxh3_64_intdigest(shingles.tobytes()),
-        "bands": [xxhash.xxh3_64_intdigest(band.tobytes()) for band in bands],
-    }
-
-
-@cache
-def _empty() -> MinHash:
-    """Made once: its permutations take longer than the hash of a caption."""
-    return MinHash(PERMUTATIONS, hashfunc=xxhash.xxh32_intdigest)

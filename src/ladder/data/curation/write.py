@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -99,20 +100,25 @@ def write_shelf(decisions: Path, out: Path, work: Path, shelf: Shelf) -> None:
     chunk, path = shelf.chunk, shelf.path(out)
     records = records_of(chunk)
     last = chunk.first + chunk.length - 1
-    place = [("set", "=", chunk.set), ("number", ">=", chunk.first), ("number", "<=", last)]
-    columns = ["number", "split", "captions", "truth", "formats"]
+    place = [("set", "=", chunk.set), ("number", ">=", chunk.first), ("number", "<=", last),
+             ("split", "=", shelf.split)]  # fmt: skip
+    columns = ["number", "captions", "truth", "formats"]
     rows = pq.read_table(decisions, columns=columns, filters=place, partitioning=None).to_pylist()
-    kept = [row for row in rows if row["split"] == shelf.split]
     marker = _marker(work, path)
     marker.unlink(missing_ok=True)
-    write_shard((_packed(records[row["number"] - chunk.first], row) for row in kept), path)
+    write_shard((_packed(records[row["number"] - chunk.first], row) for row in rows), path)
     write_text(marker, shelf.state)
 
 
 def _packed(record: Record, row: dict) -> Packed:
     # A key is unique in its shard only, so the shard becomes part of it.
-    key = f"{PurePosixPath(record.shard).with_suffix('')}/{record.key}"
+    key = f"{_stem(record.shard)}/{record.key}"
     parts = zip((*record.sources, record.target), row["formats"], strict=True)
     *sources, target = (storable(part.read(), kind) for part, kind in parts)
     truth = row["truth"] and json.loads(row["truth"])
     return Packed(key, tuple(row["captions"]), target, tuple(sources), truth)
+
+
+@lru_cache(maxsize=8)
+def _stem(shard: str) -> str:
+    return str(PurePosixPath(shard).with_suffix(""))

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from PIL import Image
+
 from ladder.data.images import BadSampleError, decode, refused_as
 from ladder.data.shards import Sample
 
@@ -60,14 +62,23 @@ class Record:
     def load(self, maximum_pixels: int) -> Sample | Rejected:
         """Reads and decodes; pictures of more than `maximum_pixels` are rejected undecoded."""
         try:
-            facts = self.row if self.facts is None else json_object(self.facts.read())
-            first = _first(facts) if self.caption is None else _text(self.caption.read())
-            captions = tuple(_caption(text) for text in (first, *_further(facts)))
-            sources = tuple(decode(source.read(), maximum_pixels) for source in self.sources)
-            target = decode(self.target.read(), maximum_pixels)
+            captions, truth = self.words()
+            *sources, target = self.pictures(maximum_pixels)
         except BadSampleError as fault:
             return Rejected(self.key, self.shard, fault.reason)
-        return Sample(self.key, captions, target, sources, facts.get("truth"))
+        return Sample(self.key, captions, target, tuple(sources), truth)
+
+    def words(self) -> tuple[tuple[str, ...], dict | None]:
+        """The captions and the truth, read. Raises BadSampleError."""
+        facts = self.row if self.facts is None else json_object(self.facts.read())
+        first = _first(facts) if self.caption is None else _text(self.caption.read())
+        captions = tuple(_caption(text) for text in (first, *_further(facts)))
+        return captions, facts.get("truth")
+
+    def pictures(self, maximum_pixels: int) -> tuple[Image.Image, ...]:
+        """The sources and the target, read and decoded. Raises BadSampleError."""
+        parts = (*self.sources, self.target)
+        return tuple(decode(part.read(), maximum_pixels) for part in parts)
 
 
 def json_object(data: bytes) -> dict:

@@ -19,6 +19,7 @@ from fsspec import AbstractFileSystem
 from tqdm import tqdm
 
 from ladder.config.files import write_text
+from ladder.config.lock import locked
 from ladder.data.sources.tar import safe_name
 
 STATE = ".brought.json"
@@ -62,6 +63,17 @@ def bring(url: str, folder: Path) -> Path:
         write_text(state, json.dumps(known))
     write_text(state, json.dumps(known))
     return folder
+
+
+def near(place: str, folder: Path) -> Path:
+    """The folder `place`, or, of a URL, `folder` with what lies there.
+
+    Of several processes on a machine one brings it, the others wait. Raises what `bring` does.
+    """
+    if not is_remote(place):
+        return Path(place)
+    with locked(folder.with_name(f"{folder.name}.lock"), wait=True):
+        return bring(place, folder)
 
 
 def gather(places: Mapping[str, str], folder: Path) -> Path:

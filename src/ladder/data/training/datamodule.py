@@ -27,7 +27,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ladder.config.load import ConditionDropout, Stage
 from ladder.data.images import FORMATS
 from ladder.data.training.condition_dropout import Conditions, drop
-from ladder.data.training.encoded import open_split, values
+from ladder.data.training.encoded import open_split, require_alike, values
 from ladder.data.training.sampler import Draw, StepBatches
 from ladder.world.caption_templates import follows_geneval
 from ladder.world.templates import follows_geneval_toy
@@ -191,18 +191,18 @@ class LadderData(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Batches of `stage.batch / stage.accumulate` samples, each of one bucket.
 
-        Raises ValueError for a set that isn't encoded, and for sets that have changed since the
-        checkpoint.
+        Raises ValueError for a set that isn't encoded, for sets that have changed since the
+        checkpoint, and for processes that have different ones.
         """
+        processes = self.trainer.world_size if self.trainer else 1
+        names = sorted(self.stage.mixture)
+        if processes > 1:
+            require_alike(self.encoded, names)
         mixture = Mixture(
-            {
-                name: open_split(self.encoded / name / "train")
-                for name in sorted(self.stage.mixture)
-            },
+            {name: open_split(self.encoded / name / "train") for name in names},
             self.condition_dropout,
             self.stage.template_captions,
         )
-        processes = self.trainer.world_size if self.trainer else 1
         self._require_same(mixture.sizes, processes)
         self.batches = StepBatches(
             mixture.sizes,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import xxhash
 from datasets import Array3D, Dataset, DatasetInfo, Features, List, Value, load_from_disk
 from datasets.arrow_writer import ArrowWriter
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, distributed
 
 from ladder.config.files import read_json, write_text
 
@@ -125,6 +126,30 @@ def bits(latents: Tensor) -> Tensor:
 def values(stored: Tensor) -> Float[Tensor, "*R C H W"]:
     """Latents in float32, from how they lie in a file."""
     return (stored.view(torch.bfloat16) if stored.dtype == torch.uint16 else stored).float()
+
+
+def require_alike(encoded: Path, names: Sequence[str]) -> None:
+    """Make sure that all processes of a training read the same sets, wherever each has them.
+
+    A place in a permutation means another sample to a machine that has only a part of a set: some
+    would come twice, and some never. Raises ValueError, on every process, naming a machine that
+    has others, and what it has more or less.
+    """
+    own = {
+        path.relative_to(encoded).as_posix(): part.hash
+        for path, part in read_manifest(encoded).items()
+        if path.relative_to(encoded).parts[0] in names and path.is_file()
+    }
+    found: list[tuple[str, dict[str, str]]] = [("", {})] * distributed.get_world_size()
+    distributed.all_gather_object(found, (f"{socket.gethostname()}:{encoded}", own))
+    (first, there), *others = found
+    for place, held in others:
+        if odd := sorted(there.items() ^ held.items()):
+            raise ValueError(
+                f"all processes must read the same encoded sets, but {place} has {len(held)} files "
+                f"and {first} has {len(there)}; the first that differs is {odd[0][0]}. Each "
+                "machine needs all of them: `ladder train --encoded URL` brings them"
+            )
 
 
 def open_split(folder: Path) -> dict[str, Dataset]:
