@@ -15,7 +15,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 COLUMN, ROW = 2.05, 1.1
 """Inches from one box to the next, across and down."""
-WIDTH, HEIGHT = 1.4, 0.66
+WIDTH, HEIGHT = 1.5, 0.7
 """Inches of a box."""
 ROUND = 0.06
 """Inches by which corners are rounded."""
@@ -64,7 +64,7 @@ def diagram(boxes: Sequence[Box], arrows: Sequence[tuple[str, str, str]]) -> Fig
         axes.annotate(
             label, ((x0 + x1) / 2, (y0 + y1) / 2), (0, 3) if across else (4, 0),
             textcoords="offset points", ha="center" if across else "left",
-            va="bottom" if across else "center", fontsize=7.5,
+            va="bottom" if across else "center", fontsize=8,
         )  # fmt: skip
     return figure
 
@@ -83,5 +83,5 @@ def _draw(axes: Axes, box: Box) -> FancyBboxPatch:
     )  # fmt: skip
     axes.add_patch(patch)
     lines = f"{box.name}\n{box.shape}" if box.shape else box.name
-    axes.text(x, y, lines, ha="center", va="center", fontsize=8.5, linespacing=1.4)
+    axes.text(x, y, lines, ha="center", va="center", fontsize=10, linespacing=1.4)
     return patch
