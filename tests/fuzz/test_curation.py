@@ -38,8 +38,8 @@ from ladder.data.curation.curate import curate
 LOOKING = replace(CURATION, maximum_pixels=10_000, near_duplicates=4, near_captions=0.8)
 TOGETHER = 1000
 """Changed files that are curated at once, as one set."""
-PATIENCE = 300
-"""Seconds that they may take; they take ten to fifty."""
+PATIENCE = 900
+"""Seconds that they may take; with a core of their own they take less than a minute."""
 
 
 @cache
