@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro ablations notebooks playground test test-fast test-playground \
-  test-distributed lint fuzz chaos check real-size gpu docs
+  test-distributed lint fuzz chaos check real-size gpu docs slides
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,7 +68,8 @@ test: setup lint  ## all tests, the slow ones too
 test-fast: setup  ## the tests that take less than five seconds each
 	$(BIN)/pytest -n $(JOBS) --dist loadscope -m "not slow"
 
-test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium
+test-playground: .venv-playground/ready  ## the playground in a browser; needs Chromium, and npm for axe-core
+	-npm install --silent --no-save --prefix .venv-playground axe-core@4.14.1
 	.venv-playground/bin/python -m pytest tests/playground
 
 test-distributed: setup  ## two processes, ZeRO too (installs DeepSpeed; needs a C++ compiler)
@@ -101,3 +102,7 @@ docs: setup docs/requirements.lock  ## the site: tutorials, guides, reference, e
 	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site/html
 	@echo "the site: site/html/index.html"
+
+slides: setup docs/requirements.lock  ## the lectures as slides, in site/slides; they need no network
+	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock
+	$(BIN)/python docs/slides/build.py site/slides

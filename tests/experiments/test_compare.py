@@ -39,11 +39,20 @@ def test_a_row_for_every_metric_with_its_verdict(results: Path):
     title, _, *rows = compare("x", "y", [0, 1, 2], folder=results).splitlines()
     assert title.startswith("| x - y, 3 seeds |")
     assert [row.split(" | ")[0].strip("| ") for row in rows] == [*METRICS]
-    verdicts = [row.rstrip(" |").rsplit("| ", 1)[1] for row in rows]
+    verdicts = [row.rstrip(" |").rsplit("| ", 1)[1].partition(";")[0] for row in rows]
     assert verdicts == ["better"] + ["not distinguishable"] * (len(METRICS) - 1)
+    assert all("would be found" in row for row in rows[1:])
     back = compare("y", "x", [0, 1, 2], folder=results).splitlines()[2]
     assert back.endswith("| worse |")
-    assert float(back.split("|")[2].split("[")[0]) == pytest.approx(-30, abs=5)
+    assert float(back.split("|")[2]) == pytest.approx(-30, abs=5)
+
+
+def test_a_metric_that_one_of_the_arms_lacks_is_left_out(results: Path):
+    rows = pd.read_csv(results / "x-1.csv")
+    rows[rows["metric"] != "edit.kept"].to_csv(results / "x-1.csv", index=False)
+    said = compare("x", "y", [0, 1, 2], folder=results)
+    assert "edit.kept" not in said
+    assert "edit.exact" in said
 
 
 def test_a_run_that_was_not_evaluated_is_named(results: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,19 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ladder.experiments.mixed_model import fit
 from ladder.experiments.results import Run, read_evaluated, require_comparable
 from ladder.experiments.statistics import (
+    Analysis,
     Difference,
-    crossed,
-    minimum_detectable_effect,
-    paired,
-    probability_of_improvement,
+    SeedError,
+    contrast,
+    detectable,
+    holm,
+    seed_error,
     verdicts,
 )
+from ladder.experiments.strata import Strata
 
 CONFIG = {
     "evaluation": {"seed": 1000, "prompts": 4, "resamples": 9},
@@ -45,93 +50,169 @@ def run(arm: str, seed: int, scores: np.ndarray, metric: str = "geneval_toy", **
     return Run(arm, seed, config, outcomes)
 
 
-def difference(p: float, mean: float = 0.1) -> Difference:
-    return Difference(mean, mean - 0.1, mean + 0.1, p, 2, 10, 0.5)
+ONE_KIND = Strata.of(["a"] * 3, pooled=False)
 
 
 def test_a_design_worked_out_by_hand():
-    """Two seeds, three prompts. Mean 3; seeds 2 and 4; prompts 1.5, 3 and 4.5.
+    """Two seeds, three prompts of one kind; the means of prompts are 1.5, 3 and 4.5.
 
-    MS_seeds = 3 (1 + 1) / 1 = 6, MS_prompts = 2 (2.25 + 0 + 2.25) / 2 = 4.5; what is left is
-    -0.5 0 0.5 and 0.5 0 -0.5: MS_rest = 1 / 2.
+    Prompts vary by 2.25, a third of which is .75. Without prompt and seed -.5 0 .5 and .5 0 -.5 are
+    left: MS_rest = 1 / 2, and 1 / 12 of it is in .75. Seeds: 2 x .3 / 2.
     """
     values = np.array([[0.0, 2.0, 4.0], [3.0, 4.0, 5.0]])
-    mean, error, freedom = crossed(values)
+    mean, error, freedom = contrast(values, ONE_KIND, SeedError(0.3, 10))
     assert mean == 3
-    assert error == pytest.approx(np.sqrt((6 + 4.5 - 0.5) / 6))
-    assert freedom == pytest.approx(10**2 / (6**2 / 1 + 4.5**2 / 2 + 0.5**2 / 2))
+    assert error == pytest.approx(np.sqrt(0.3 + 0.75 - 1 / 12))
+    assert freedom == pytest.approx(
+        (0.3 + 0.75 - 1 / 12) ** 2 / (0.3**2 / 10 + 0.75**2 / 2 + (1 / 12) ** 2 / 2)
+    )
 
 
-def test_with_equal_seeds_these_are_taken_to_vary_as_prompts_do():
-    """MS_seeds, 0, is raised to MS_prompts, so that the variance is twice that over prompts."""
-    values = np.tile([0.1, 0.5, 0.3, 0.9], (3, 1))
-    mean, error, freedom = crossed(values)
-    assert mean == pytest.approx(0.45)
-    assert error == pytest.approx(np.sqrt(2) * stats.sem(values[0]))
-    assert freedom == pytest.approx(2**2 / (1 / 2 + 1 / 3))
-
-
-def test_with_equal_prompts_it_is_the_test_over_seeds():
-    values = np.tile([[0.1], [0.5], [0.3]], (1, 8))
-    mean, error, freedom = crossed(values)
-    assert error == pytest.approx(stats.sem(values[:, 0]))
-    assert freedom == pytest.approx(2)
+def test_without_a_spread_of_seeds_it_is_the_paired_test_over_prompts():
+    values = np.tile([0.1, 0.5, 0.3], (3, 1))
+    mean, error, freedom = contrast(values, ONE_KIND, SeedError(0.0, 10))
     assert mean == pytest.approx(0.3)
+    assert error == pytest.approx(stats.sem(values[0]))
+    assert freedom == pytest.approx(2)
+
+
+def test_the_error_of_seeds_is_that_of_an_additive_layout():
+    """Arms 0 and 2 apart, seeds 0 and 4 apart, and .5 left in each run: 4 x .25 over one degree."""
+    means = {("x", 1): 0.5, ("x", 2): 3.5, ("y", 1): 1.5, ("y", 2): 6.5}
+    more = {**means, ("z", 3): 9.0}  # an arm with a seed of its own is explained whole
+    for found in (seed_error(means), seed_error(more)):
+        assert found.mean_square == pytest.approx(1.0)
+        assert found.freedom == 1
+    with pytest.raises(ValueError, match="at least 2 arms must share 2 seeds"):
+        seed_error({("x", 1): 0.5, ("y", 1): 1.5})
+
+
+def test_the_spread_of_seeds_comes_from_all_arms():
+    """Two arms whose seeds agree by chance are not surer than the others allow."""
+    same = [run("x", seed, np.array([1.0, 0, 1, 0])) for seed in (0, 1)]
+    same += [run("y", seed, np.array([0.0, 0, 1, 0])) for seed in (0, 1)]
+    restless = [run("z", seed, np.full(4, float(seed))) for seed in (0, 1)]
+    alone = Analysis.of(same, "geneval_toy").difference("x", "y")
+    among = Analysis.of(same + restless, "geneval_toy").difference("x", "y")
+    assert among.mean == alone.mean == 0.25
+    assert among.error > 1.5 * alone.error
+
+
+def test_kinds_are_no_source_of_chance():
+    """Kinds that differ much, and prompts that don't within them: there is no error of prompts."""
+    kinds = Strata.of(["a", "a", "b", "b"], pooled=False)
+    values = np.array([[0.0, 0, 1, 1], [0.0, 0, 1, 1]])
+    assert contrast(values, kinds, SeedError(0.0, 10)) == (0.5, 0.0, 1.0)
+    pooled = Strata.of(["a", "a", "b", "b"], pooled=True)
+    assert contrast(values, pooled, SeedError(0.0, 10))[1] == pytest.approx(stats.sem(values[0]))
+    with pytest.raises(ValueError, match=r"at least 2 prompts, got \[1, 2\]"):
+        Strata.of(["a", "b", "b"], pooled=False)
 
 
 def test_the_mean_is_that_of_the_groups():
     """Group b has three prompts and counts as much as a, which has two."""
-    arms = [run("x", seed, np.array([1.0, 1, 0, 0, 0])) for seed in (0, 1)]
-    control = [run("y", seed, np.zeros(5)) for seed in (0, 1)]
-    assert paired(arms, control, "geneval_toy").mean == pytest.approx(0.5)
-    reasoning = [
-        [run(name, seed, scores, "reasoning") for seed in (0, 1)]
-        for name, scores in (("x", np.array([1.0, 1, 0, 0, 0])), ("y", np.zeros(5)))
-    ]
-    assert paired(*reasoning, "reasoning").mean == pytest.approx(0.4)
-
-
-def simulate(rng: np.random.Generator, effect: float, seeds: int = 3, prompts: int = 60):
-    """Two arms whose pictures are right with a chance that depends on prompt, seed and arm."""
-    ease = rng.normal(0, 1, prompts)
-
-    def arm(name: str, better: float) -> list[Run]:
-        own = rng.normal(0, 0.5, prompts)
-        return [
-            run(
-                name,
-                seed,
-                rng.binomial(4, 1 / (1 + np.exp(-ease - own - better - rng.normal(0, 0.3)))) / 4,
-            )
-            for seed in range(seeds)
+    for metric, expected in (("geneval_toy", 0.5), ("reasoning", 0.4)):
+        runs = [
+            run(name, seed, scores, metric)
+            for name, scores in (("x", np.array([1.0, 1, 0, 0, 0])), ("y", np.zeros(5)))
+            for seed in (0, 1)
         ]
+        found = Analysis.of(runs, metric).difference("x", "y")
+        assert found.mean == pytest.approx(expected)
+        assert (found.seeds, found.prompts) == (2, 5)
 
-    return arm("x", effect), arm("y", 0.0)
+
+def test_a_loss_gains_by_falling():
+    runs = [
+        run(name, seed, np.array([level, level + 0.1 * seed, level, level]), "heldout_loss.ti2i")
+        for name, level in (("x", 0.3), ("y", 0.5))
+        for seed in (0, 1, 2)
+    ]
+    found = Analysis.of(runs, "heldout_loss.ti2i").difference("x", "y")
+    assert found.mean == pytest.approx(-0.2)
+    gain, low, high = found.gain
+    assert (gain, low, high) == pytest.approx((0.2, -found.high, -found.low))
+    assert verdicts({"x": found})["x"][1] == "better"
+    assert found.p(than=0.2) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_without_an_effect_at_most_a_twentieth_of_differences_are_found(seeds: int):
-    rng = np.random.default_rng(0)
-    found = [paired(*simulate(rng, 0.0, seeds), "geneval_toy") for _ in range(400)]
-    assert np.mean([d.p < 0.05 for d in found]) <= 0.05
-    assert np.mean([d.low <= 0 <= d.high for d in found]) >= 0.95
-    assert abs(np.mean([d.mean for d in found])) < 0.02
+def both(arm: str, seed: int, first: np.ndarray, second: np.ndarray) -> Run:
+    """A run with two metrics."""
+    one, other = run(arm, seed, first, "edit.exact"), run(arm, seed, second, "edit.kept")
+    return replace(one, outcomes=pd.concat([one.outcomes, other.outcomes]))
+
+
+def test_more_gain_in_one_metric_than_in_another():
+    """x gains .5 in exact and .25 in kept."""
+    runs = [
+        both(arm, seed, np.full(4, exact), np.full(6, kept))
+        for arm, exact, kept in (("x", 0.75, 0.5), ("y", 0.25, 0.25))
+        for seed in (0, 1)
+    ]
+    found = Analysis.of(runs, "edit.exact - edit.kept").difference("x", "y")
+    assert found.mean == pytest.approx(0.25)
+    assert found.prompts == 10
+    with pytest.raises(ValueError, match="equal in sign"):
+        Analysis.of(runs, "edit.exact - heldout_loss.t2i")
+    with pytest.raises(ValueError, match=r"no run has the outcome reasoning"):
+        Analysis.of(runs, "reasoning")
 
 
 def test_a_large_effect_is_found():
     rng = np.random.default_rng(1)
-    found = [paired(*simulate(rng, 2.0, seeds=5), "geneval_toy") for _ in range(60)]
-    assert np.mean([d.p < 0.05 for d in found]) > 0.8
-    assert all(d.mean > 0 and d.improvement > 0.5 for d in found)
+    scores = {
+        (arm, seed): np.clip(level + 0.2 * rng.normal(size=60), 0, 1)
+        for arm, level in (("x", 0.6), ("y", 0.4))
+        for seed in range(3)
+    }
+    scores |= {("z", seed): scores["y", (seed + 1) % 3] for seed in range(3)}  # the same mean
+    runs = [run(arm, seed, values) for (arm, seed), values in scores.items()]
+    analysis = Analysis.of(runs, "geneval_toy")
+    found = {arm: analysis.difference(arm, "y") for arm in ("x", "z")}
+    assert {arm: verdict for arm, (_, verdict) in verdicts(found).items()} == {
+        "x": "better", "z": "not distinguishable",
+    }  # fmt: skip
 
 
 def test_one_seed_says_nothing():
+    runs = [run("x", seed, np.zeros(4)) for seed in (0, 1)]
+    runs += [run("y", seed, np.zeros(4)) for seed in (1, 2)]
     with pytest.raises(ValueError, match=r"at least 2 seeds that both have, got \[1\]"):
-        paired(
-            [run("x", seed, np.zeros(4)) for seed in (0, 1)],
-            [run("y", seed, np.zeros(4)) for seed in (1, 2)],
-            "geneval_toy",
-        )
+        Analysis.of(runs, "geneval_toy").difference("x", "y")
+
+
+def test_holm_and_verdicts_by_hand():
+    """Of three p the smallest is times 3, the next times 2, and none falls below the one before."""
+    assert holm([0.02, 0.01, 0.9]) == pytest.approx([0.04, 0.03, 0.9])
+    assert holm([]) == []
+    sure = Difference(0.1, 0.01, 50.0, 3, 60)
+    found = verdicts({"a": sure, "b": replace(sure, mean=-0.1), "c": replace(sure, mean=0.01)})
+    assert [verdict for _, verdict in found.values()] == ["better", "worse", "not distinguishable"]
+
+
+def test_a_detectable_difference_is_found_four_times_of_five():
+    rng = np.random.default_rng(2)
+    effect = detectable(error=1.0, freedom=20.0)
+    found = effect + rng.normal(size=4000)
+    errors = np.sqrt(rng.chisquare(20, 4000) / 20)
+    hits = np.abs(found / errors) > stats.t.ppf(0.975, 20)
+    assert hits.mean() == pytest.approx(0.8, abs=0.025)
+    assert detectable(1.0, 20.0, comparisons=16) > effect
+
+
+def test_the_mixed_model_says_the_same_of_a_balanced_design():
+    """By REML and by mean squares, as far as both take the spread of seeds from two arms alone."""
+    rng = np.random.default_rng(3)
+    kinds = Strata.of(["a"] * 15 + ["b"] * 15, pooled=False)
+    values = 0.2 + rng.normal(0, 0.3, 30) + rng.normal(0, 0.2, (4, 30))
+    values += rng.normal(0, 0.1, (4, 1))
+    means = [kinds.mean(row[None]) for row in values]
+    own = SeedError(float(np.var(means, ddof=1)) / 2, 3)
+    mean, error, _ = contrast(values, kinds, own)
+    fitted = fit(values, kinds)
+    assert fitted.converged
+    assert fitted.mean == pytest.approx(mean, abs=1e-6)
+    assert (fitted.high - fitted.low) / 2 == pytest.approx(1.96 * error, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -165,53 +246,6 @@ def test_what_changes_no_score_may_differ():
 def test_an_unknown_metric_is_an_error():
     with pytest.raises(ValueError, match="a metric is one of geneval_toy, got 'geneval'"):
         run("x", 0, np.zeros(4)).of_metric("geneval")
-
-
-def test_holm_by_hand():
-    """p .01, .02, .03 of three: .03, .04 (2 x .02), and .04 again, since it may not fall."""
-    found = verdicts({"a": difference(0.02, -0.1), "b": difference(0.01), "c": difference(0.03)})
-    assert {arm: p for arm, (p, _) in found.items()} == pytest.approx(
-        {"a": 0.04, "b": 0.03, "c": 0.04}
-    )
-    assert found["a"][1] == "worse"
-    assert found["b"][1] == "better"
-    assert verdicts({"a": difference(0.2)})["a"] == (pytest.approx(0.2), "not distinguishable")
-    assert verdicts({}) == {}
-
-
-def test_probability_of_improvement_by_hand():
-    """Group a: .5 against 0 and .5, 1 against both: 3.5 of 4 wins; group b: all ties."""
-    scores = np.array([[0.5, 0.0], [1.0, 0.0]])
-    others = np.array([[0.0, 0.0], [0.5, 0.0]])
-    found = probability_of_improvement(scores, others, np.array(["a", "b"]))
-    assert found == pytest.approx((3.5 / 4 + 0.5) / 2)
-
-
-def test_the_detectable_effect_falls_with_prompts_and_seeds():
-    base = minimum_detectable_effect(300, 3, 0.4, 0.02)
-    assert minimum_detectable_effect(1200, 3, 0.4, 0.02) < base
-    assert minimum_detectable_effect(300, 6, 0.4, 0.02) < base
-    assert minimum_detectable_effect(300, 3, 0.4, 0.02, comparisons=10) > base
-    # Without a spread of seeds, taken to be that of prompts: (t.975 root 2 + t.8) sigma / root P;
-    # with very many prompts 2^2 / (1 / 2) degrees of freedom.
-    many = minimum_detectable_effect(10**6, 3, 0.4, 0.0)
-    assert many == pytest.approx((2.30600 * np.sqrt(2) + 0.88889) * 0.4 / 1000, rel=1e-4)
-
-
-def test_an_effect_of_that_size_is_found_four_times_of_five():
-    rng = np.random.default_rng(2)
-    seeds, prompts, deviations = 5, 50, (0.4, 0.05)
-    effect = minimum_detectable_effect(prompts, seeds, *deviations)
-    hits = []
-    for _ in range(400):
-        values = (
-            effect
-            + rng.normal(0, deviations[0], prompts)
-            + rng.normal(0, deviations[1], (seeds, 1))
-        )
-        mean, error, freedom = crossed(values)
-        hits.append(2 * stats.t.sf(abs(mean) / error, freedom) < 0.05)
-    assert np.mean(hits) == pytest.approx(0.8, abs=0.06)
 
 
 def test_runs_are_read_from_what_the_evaluation_writes(tmp_path: Path):

@@ -15,8 +15,9 @@ from tests.tiny import GENERATOR_BLOCKS, LATENT_SHAPE, SIDE, tiny_picture
 
 from ladder.inference.pipeline import LadderPipeline
 from ladder.models.layer_selection import Taps
-from ladder.playground.drawing import Models, draw, pack, read_sources, rung_names
-from ladder.playground.settings import Settings, from_query
+from ladder.playground.drawing import Models, difference, draw, read_sources, rung_names
+from ladder.playground.files import Files, pack
+from ladder.playground.settings import Settings, caption, file_stem, from_query
 
 ONES = (1.0,) * GENERATOR_BLOCKS
 SETTINGS = Settings("generate", "a red star", ONES, seed=3, steps=2, pictures=2)
@@ -72,7 +73,7 @@ def test_each_picture_has_a_seed_of_its_own(models: Models):
     difference = np.asarray(drawing.pictures[1], int) - np.asarray(alone.pictures[0], int)
     assert np.abs(difference).max() <= 1
     assert drawing.pictures[0] != drawing.pictures[1]
-    assert [words for _, words in drawing.captioned()] == ["seed 3", "seed 4"]
+    assert [[words for *_, words in row] for row in drawing.rows] == [["seed 3"], ["seed 4"]]
     assert drawing.references == []
 
 
@@ -84,21 +85,35 @@ def test_weights_are_shown_beside_the_same_noise_without_them(models: Models):
     assert drawing.references == plain.pictures
     assert drawing.pictures != plain.pictures
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert [picture for picture, _ in drawing.captioned()] == [
-        drawing.pictures[0],
-        drawing.references[0],
-        drawing.pictures[1],
-        drawing.references[1],
-    ]
+    for row, picture, reference in zip(
+        drawing.rows, drawing.pictures, drawing.references, strict=True
+    ):
+        assert [kind for kind, *_ in row] == ["picture", "reference", "difference"]
+        assert [shown for _, shown, _ in row] == [
+            picture, reference, difference(reference, picture),
+        ]  # fmt: skip
 
 
-def test_another_ladder_is_drawn_plainly_on_the_same_noise(compared: Models):
-    settings = replace(SETTINGS, rungs=(0.0, *ONES[1:]))
+def test_a_comparison_draws_another_ladder_on_the_same_noise(compared: Models):
+    settings = replace(SETTINGS, task="compare")
     drawing = draw(compared, settings, [], quiet)
-    other = draw(Models(compared.other, "last"), replace(settings, rungs=ONES), [], quiet)
-    assert drawing.references == other.pictures
-    assert [words for _, words in drawing.captioned()][:2] == ["seed 3", "last"]
-    assert len(draw(compared, SETTINGS, [], quiet).references) == 2
+    assert drawing.pictures == draw(compared, SETTINGS, [], quiet).pictures
+    other = Models(compared.other, "last")
+    assert drawing.references == draw(other, SETTINGS, [], quiet).pictures
+    assert [words for *_, words in drawing.rows[1]] == ["seed 4", "last", "difference"]
+
+
+def test_beside_another_ladder_weights_are_still_compared_with_none(compared: Models):
+    moved = replace(SETTINGS, rungs=(0.0, *ONES[1:]))
+    drawing = draw(compared, moved, [], quiet)
+    assert drawing.references == draw(compared, SETTINGS, [], quiet).pictures
+    assert drawing.rows[0][1][2] == "all rungs at 1"
+
+
+def test_a_difference_is_white_where_a_channel_differs_most():
+    one, other = Image.new("RGB", (2, 1), "black"), Image.new("RGB", (2, 1), "black")
+    other.putpixel((1, 0), (10, 255, 20))
+    assert [*difference(one, other).getdata()] == [(0, 0, 0), (255, 255, 255)]
 
 
 def test_an_edit_depends_on_all_its_sources(models: Models):
@@ -109,12 +124,36 @@ def test_an_edit_depends_on_all_its_sources(models: Models):
     assert drawn[0].size == (SIDE, SIDE)
 
 
+def test_an_edit_stands_between_its_source_and_what_it_changed(models: Models):
+    edit = replace(SETTINGS, task="edit", pictures=1)
+    source = tiny_picture(0)
+    drawing = draw(models, edit, [source], quiet)
+    (row,) = drawing.rows
+    assert [kind for kind, *_ in row] == ["source", "picture", "difference"]
+    assert row[0][1] == source
+    assert row[2][1] == difference(source, drawing.pictures[0])
+
+
+def test_files_are_named_by_all_settings_of_their_picture(models: Models, tmp_path: Path):
+    moved = replace(SETTINGS, prompt="A red star!", rungs=(0.5, *ONES[1:]))
+    files = Files.write(draw(models, moved, [], quiet), models, tmp_path)
+    rungs = "-".join(["0.5", *["1"] * (GENERATOR_BLOCKS - 1)])
+    assert [Path(path).name for path, _ in files.shown[:2]] == [
+        f"picture_a-red-star_seed3_steps2_guidance3_rungs{rungs}.png",
+        f"reference_a-red-star_seed3_steps2_guidance3_rungs{rungs}.png",
+    ]
+    assert files.archive.name == f"{file_stem(moved, 0)}.zip"
+    assert files.caption == caption(moved)
+    assert files.columns == 3
+
+
 def test_the_archive_holds_all_that_makes_the_pictures_again(models: Models, tmp_path: Path):
     settings = replace(SETTINGS, task="edit", rungs=(0.5, *ONES[1:]))
     drawing = draw(models, settings, [tiny_picture(0)], quiet)
-    with zipfile.ZipFile(pack(drawing, models, tmp_path / "all.zip")) as file:
-        names = ["source-0.png", "picture-0.png", "picture-1.png"]
-        assert file.namelist() == [*names, "reference-0.png", "reference-1.png", "settings.json"]
+    with zipfile.ZipFile(pack(drawing, models, tmp_path)) as file:
+        kinds = ("picture", "reference", "difference")
+        pictures = [f"{kind}-{index}.png" for kind in kinds for index in (0, 1)]
+        assert file.namelist() == ["source-0.png", *pictures, "settings.json"]
         stored = json.loads(file.read("settings.json"))
         (tmp_path / "source.png").write_bytes(file.read("source-0.png"))
         picture = Image.open(file.open("picture-1.png")).copy()
@@ -134,6 +173,7 @@ def test_the_archive_holds_all_that_makes_the_pictures_again(models: Models, tmp
         ({"prompt": " \n"}, 0, "the prompt is empty"),
         ({"task": "edit"}, 0, "1 to 4 pictures can be changed, got 0"),
         ({"task": "edit"}, 5, "1 to 4 pictures can be changed, got 5"),
+        ({"task": "compare"}, 0, "start the page with --compare FOLDER"),
         ({"rungs": (1.0,)}, 0, f"each of {GENERATOR_BLOCKS} rungs needs a weight, got 1"),
     ],
 )

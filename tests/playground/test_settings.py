@@ -13,7 +13,9 @@ from ladder.playground.settings import (
     MAXIMUM_SEED,
     MAXIMUM_TEXT,
     Settings,
+    caption,
     check_text,
+    file_stem,
     from_query,
     to_query,
 )
@@ -22,7 +24,7 @@ PLAIN = Settings("generate", "a red star", (1.0, 1.0, 1.0))
 WEIGHT = st.floats(0, 2)
 SETTINGS = st.builds(
     Settings,
-    task=st.sampled_from(["generate", "edit"]),
+    task=st.sampled_from(["generate", "edit", "compare", "inside"]),
     prompt=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
     rungs=st.tuples(WEIGHT, WEIGHT, WEIGHT),
     seed=st.integers(0, MAXIMUM_SEED),
@@ -44,6 +46,32 @@ def test_what_a_link_leaves_out_is_the_default():
     assert from_query({"seed": "7"}, 2) == Settings("generate", "", (1.0, 1.0), seed=7)
 
 
+def test_a_caption_names_all_settings():
+    one = Settings("generate", " a red star ", (1.0, 0.05, 0.0), seed=7, steps=9, guidance=2.5)
+    assert caption(one) == "a red star · seed 7 · 9 steps · guidance 2.5 · rungs 1 0.05 0"
+    two = replace(one, task="edit", pictures=2)
+    assert caption(two) == (
+        "a red star · seed 7 to 8 · 9 steps · guidance 2.5 · image guidance 1.5 · rungs 1 0.05 0"
+    )
+
+
+@given(SETTINGS, SETTINGS)
+def test_files_of_other_settings_have_other_names(one: Settings, other: Settings):
+    same = replace(other, prompt=one.prompt, task=one.task)
+    named = {file_stem(one, 0), file_stem(same, 0)}
+    shown = {caption(replace(each, pictures=1)) for each in (one, same)}
+    assert len(named) == len(shown)
+
+
+def test_a_file_is_named_by_its_own_seed():
+    assert file_stem(PLAIN, 2) == "a-red-star_seed2_steps20_guidance3_rungs1-1-1"
+
+
+@given(st.text())
+def test_a_file_name_has_no_path(prompt: str):
+    assert not set(file_stem(replace(PLAIN, prompt=prompt), 0)) & set('/\\:*?"<>|\0')
+
+
 def test_settings_are_plain_while_no_rung_is_changed():
     assert PLAIN.plain
     assert not replace(PLAIN, rungs=(1.0, 1.05, 1.0)).plain
@@ -57,7 +85,7 @@ def test_settings_are_plain_while_no_rung_is_changed():
         ({"rungs": "1,,1"}, "rungs of a link must be a number, got '1,,1'"),
         ({"rungs": "1,1"}, "this ladder has 3 rungs, the link weighs 2"),
         ({"rungs": "1,nan,1"}, "the weight of a rung is 0 to 2.0, got nan"),
-        ({"task": "ask"}, "task must be generate or edit, got 'ask'"),
+        ({"task": "ask"}, "task must be generate or edit or compare or inside, got 'ask'"),
         ({"steps": "1000000000"}, "steps must be 1 to 100, got 1000000000"),
         ({"guidance": "inf"}, "guidance must be 0 to 20.0, got inf"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import torch
@@ -32,3 +33,23 @@ def test_what_was_read_outlives_the_file_that_takes_its_place(tmp_path: Path):
     found.add_(1)
     assert torch.equal(found, torch.full((1000,), 2.0))
     assert not files.load_checkpoint(path)["weights"].any()
+
+
+def test_the_moments_of_an_optimizer_do_not_keep_the_file_in_memory(tmp_path: Path):
+    """It keeps what it is given: mapped moments held a file of 6.9 GB through training."""
+    files, path = FileIO(), tmp_path / "last.ckpt"
+    weight = torch.nn.Parameter(torch.ones(1000))
+    optimizer = torch.optim.AdamW([weight])
+    weight.sum().backward()
+    optimizer.step()
+    content = {"state_dict": {"weight": weight}, "optimizer_states": [optimizer.state_dict()]}
+    files.save_checkpoint(content, path)
+
+    restored = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1000))])
+    restored.load_state_dict(files.load_checkpoint(path)["optimizer_states"][0])
+    gc.collect()
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    kept = restored.state_dict()["state"][0]
+    assert all(
+        torch.equal(kept[name], value) for name, value in optimizer.state_dict()["state"][0].items()
+    )

@@ -29,6 +29,7 @@ def test_it_is_the_same_each_time_and_whatever_is_computed_at_once(ladder, encod
     first = heldout_losses(ladder, encoded, "ti2i")
     assert first.shape == (2, len(validation.TIMES))
     assert heldout_losses(ladder, encoded, "ti2i").equals(first)
+    assert not heldout_losses(ladder, encoded, "ti2i", seed=1).equals(first)  # under other noise
     single = heldout_losses(ladder, encoded, "ti2i", batch=1)
     assert single.to_numpy() == pytest.approx(first.to_numpy(), rel=1e-5)
     assert len(heldout_losses(ladder, encoded, "ti2i", samples=1)) == 1

@@ -93,19 +93,23 @@ def report(
 
 @study.command()
 def power(name: Name = "layers", preset: Preset = "main") -> None:
-    """Say which differences a study could find, before it is run."""
+    """Say which differences a study could find, and how often it finds what is not there."""
     from ladder.config.load import load
     from ladder.experiments import power
+    from ladder.experiments.results import read_runs
     from ladder.experiments.study import Study
 
     enter_repository()
     read = Study.read(name, preset)
     config = load(read.parameters.get("profile"))
     print(
-        f"The smallest true differences to {read.control}, in points of 100, that would be found "
-        f"in 80% of\nsuch studies, corrected for {len(read.arms) - 1} comparisons (Holm):"
+        f"The smallest true difference to {read.control} that is found in 80% of such studies, "
+        f"corrected for\n{len(read.arms) - 1} comparisons (Holm): points of 100, but losses as "
+        "they are. And the share of studies without\nany effect that find one at p < .05, in "
+        "percent. From the spread of the runs that are there;\nempty where no run has the metric."
     )
-    print(power.power(read, config).to_string(index=False, float_format="%.1f"))
+    found = power.power(read, config, read_runs(read))
+    print(found.to_string(index=False, float_format="%.3g", na_rep=""))
 
 
 @app.command(rich_help_panel=EXPERIMENTS)

@@ -205,21 +205,28 @@ def playground(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Another ladder to draw on the same noise. By default the same one, all rungs "
-            "at 1.",
+            help="Another ladder, which the tab Compare draws on the same noise.",
         ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; the default is this machine only.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LADDER_AUTH",
+            metavar="USER:PASSWORD",
+            help="What the page asks for. From the environment it isn't in the list of processes.",
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
 ) -> None:
-    """Draw, edit and ask in the browser, with a weight for every rung; ends with Ctrl-C."""
+    """Draw, edit, ask, compare and look inside in the browser; ends with Ctrl-C."""
     from ladder.playground import serve
 
-    serve.playground(model, compare, host, port, device, dtype)
+    serve.playground(model, compare, host, port, device, dtype, auth)
 
 
 # ---- what the verbs have in common ----

@@ -34,7 +34,7 @@ BROUGHT = ENCODED.with_name(".encoded.brought")
 """Where the data stand, from the root of the repository."""
 RESULTS = Path("experiments/results")
 EncodeDevice = Annotated[
-    Literal["cpu", "cuda", "mps"] | None, typer.Option(help="Short for encoding.device=..")
+    Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Short for encoding.device=..")
 ]
 EncodeDtype = Annotated[
     Literal["float32", "bfloat16"] | None, typer.Option(help="Short for foundations.dtype=..")
@@ -187,7 +187,7 @@ def encode(
 ) -> None:
     """Encode curated pictures once into latents, by default those of data/curated."""
     place, rest = folder_of("encode", settings)
-    given = {"encoding.device": device, "foundations.dtype": dtype}
+    given = {"encoding.device": "null" if device == "auto" else device, "foundations.dtype": dtype}
     named = [f"{key}={value}" for key, value in given.items() if value is not None]
     paths = [place and Path(place).absolute(), out and out.absolute()]
     config = configuration_anywhere(profile, arm, [*rest, *named], paths)

@@ -35,7 +35,7 @@ ENDING = ".outcomes.parquet"
 
 @dataclass(frozen=True)
 class Outcome:
-    """The score of one picture or answer, from 0 to 1 (of imgedit_toy from 1 to 5)."""
+    """The score of one picture or answer, from 0 to 1 (of imgedit_toy from 1 to 5), or a loss."""
 
     metric: str
     """A key of METRICS."""
@@ -63,6 +63,8 @@ class Metric:
     """Dotted path of the score of each {group}; empty where these are not shown."""
     pooled: bool = False
     """Whether the overall score is the mean of all prompts, not of the means of the groups."""
+    lower_is_better: bool = False
+    """As of a loss or an error, which also is no share of 1."""
 
 
 def _by_group(name: str, pooled: bool = False) -> Metric:
@@ -71,6 +73,8 @@ def _by_group(name: str, pooled: bool = False) -> Metric:
 
 DPG_CATEGORIES = ("entity", "attribute", "relation", "global")
 EDIT_SCORES = ("followed", "kept", "kept_share", "exact")
+DETAILS = ("offset", "hue", "size", "rotation")
+"""Errors, of which less is better."""
 METRICS = {
     "geneval_toy": _by_group("geneval_toy"),
     # One task of GenEval's form with kinds in it, so that all its prompts count the same.
@@ -87,10 +91,14 @@ METRICS = {
     "wise_toy": _by_group("wise_toy"),
     **{f"edit.{name}": Metric(f"edit.{name}", f"edit.kinds.{{group}}.{name}")
        for name in EDIT_SCORES},
+    **{f"edit.detail.{name}": Metric(f"edit.detail.{name}", pooled=True) for name in DETAILS},
     "imgedit_toy": Metric("imgedit_toy.overall", "imgedit_toy.kinds.{group}"),
     "imgedit_toy.official": Metric("imgedit_toy.official"),
     "understanding": _by_group("understanding"),
     "understanding.as_foundation": Metric("understanding.as_foundation", pooled=True),
+    # Of a run of a study: what `ladder.experiments.heldout_loss` takes.
+    "heldout_loss.t2i": Metric("heldout_loss.t2i", lower_is_better=True),
+    "heldout_loss.ti2i": Metric("heldout_loss.ti2i", lower_is_better=True),
     # Of the foundations by themselves.
     "autoencoder.psnr": Metric("autoencoder.psnr"),
     "autoencoder.exact": Metric("autoencoder.exact"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from ladder.experiments.report import text
 from ladder.experiments.results import RESULTS, Run, read_evaluated, read_runs
-from ladder.experiments.statistics import paired, verdicts
+from ladder.experiments.statistics import Analysis, verdicts
 from ladder.experiments.study import MAIN, Study
 
-METRICS = ("geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact", "understanding")
-"""As in the tables of outcomes."""
+METRICS = ("geneval_toy", "reasoning", "edit.followed", "edit.kept", "edit.exact", "understanding",
+           "heldout_loss.t2i", "heldout_loss.ti2i")  # fmt: skip
+"""As in the tables of outcomes; those that a run doesn't have are left out."""
 
 
 def compare(
@@ -23,31 +25,48 @@ def compare(
 ) -> str:
     """The differences of `arm` to `control` over `seeds`, in points of 100, as Markdown.
 
-    Runs of a study, or else those that `ladder evaluate` scored. p is corrected for the number of
-    metrics by Holm's method. Raises FileNotFoundError for a run that was not evaluated, ValueError
-    for fewer than two seeds or other prompts.
+    Runs of a study, or else those that `ladder evaluate` scored. How runs vary by their seed is
+    taken from all arms of the study, or from these two alone, which says little with few seeds. p
+    is corrected for the number of metrics by Holm's method. Raises FileNotFoundError for a run that
+    was not evaluated, ValueError for fewer than two seeds or other prompts.
     """
     if study is None:
-        known = {(n, s): read_evaluated(n, s, folder) for n in (arm, control) for s in seeds}
+        runs = [read_evaluated(name, seed, folder) for name in (arm, control) for seed in seeds]
     else:
-        runs = read_runs(Study.read(study, preset), folder)
-        known = {(run.arm, run.seed): run for run in runs if run.outcomes is not None}
-    mine, theirs = ([_found(known, name, seed) for seed in seeds] for name in (arm, control))
-    found = {metric: paired(mine, theirs, metric) for metric in METRICS}
+        every = read_runs(Study.read(study, preset), folder)
+        scored = [run for run in every if run.outcomes is not None]
+        _require(scored, [(name, seed) for name in (arm, control) for seed in seeds])
+        runs = [run for run in scored if run.arm not in (arm, control) or run.seed in seeds]
+    mine = [run for run in runs if run.arm in (arm, control)]
+    found = {
+        metric: Analysis.of(runs, metric).difference(arm, control)
+        for metric in METRICS
+        if all(run.has(metric) for run in mine)
+    }
     judged = verdicts(found)
     lines = [
-        f"| {arm} - {control}, {len(seeds)} seeds | points of 100 [95% interval] | p (Holm) | |",
-        "|---|---|---|---|",
+        f"| {arm} - {control}, {len(seeds)} seeds | difference | 95% interval | p (Holm) | |",
+        "|---|---|---|---|---|",
     ]
-    for metric, difference in found.items():
-        mean, low, high = (100 * v for v in (difference.mean, difference.low, difference.high))
+    for metric, one in found.items():
         p, verdict = judged[metric]
-        lines.append(f"| {metric} | {mean:+.1f} [{low:+.1f}, {high:+.1f}] | {p:.3f} | {verdict} |")
+        if verdict == "not distinguishable":
+            verdict += f"; {text.amount(one.detectable(len(found)), metric)} would be found"
+        cells = (
+            metric,
+            text.amount(one.mean, metric, "+"),
+            text.interval(one.low, one.high, metric),
+            text.p_value(p),
+            verdict,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _found(known: Mapping[tuple[str, int], Run], arm: str, seed: int) -> Run:
-    if (arm, seed) not in known:
-        there = ", ".join(f"{name}-{one}" for name, one in known)
-        raise FileNotFoundError(f"{arm}-{seed} has no scores; there are: {there}")
-    return known[arm, seed]
+def _require(known: Sequence[Run], wanted: Sequence[tuple[str, int]]) -> None:
+    """Raises FileNotFoundError, naming those that there are, unless all wanted runs are known."""
+    names = [(run.arm, run.seed) for run in known]
+    for arm, seed in wanted:
+        if (arm, seed) not in names:
+            there = ", ".join(f"{name}-{one}" for name, one in names)
+            raise FileNotFoundError(f"{arm}-{seed} has no scores; there are: {there}")

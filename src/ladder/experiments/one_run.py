@@ -12,6 +12,7 @@ run.json             configuration, provenance and cost; written last
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,16 +29,17 @@ from ladder.evaluation.outcomes import read
 from ladder.evaluation.provenance import provenance
 from ladder.evaluation.run import evaluate
 from ladder.evaluation.toy.geneval import STRIP
-from ladder.experiments.heldout_loss import as_outcomes
+from ladder.experiments.heldout_loss import as_outcomes, losses_of
 from ladder.experiments.prepare import data_of
 from ladder.experiments.results import RECORD
 from ladder.models.ladder import Ladder
 from ladder.models.lora import is_adapter
 from ladder.training.stages import run_stage
 from ladder.training.start import CHECKPOINT, SETTINGS, STAGES, StageName, settings
-from ladder.training.validation import heldout_losses
 
 BOUNDS = ("floor", "ceiling")
+CURVES = ("skipped", "loss", "norm", "validation_t2i", "validation_ti2i")
+"""What is kept of every step; the last two are losses on held-out samples."""
 QUALITY = 85
 """Of the row of pictures."""
 
@@ -51,16 +53,30 @@ class Trained:
     """That of the run."""
     ladder: Ladder
     steps: pd.DataFrame
-    """A row for each step: stage, step, skipped, loss, norm, fault."""
-    losses: pd.DataFrame
-    """The loss on held-out samples: a row a sample, a column a time."""
+    """A row for each step: stage, step, CURVES, fault."""
+    heldout: dict[str, pd.DataFrame]
+    """The loss on held-out samples of each set: a row a sample, a column a time."""
     cost: dict[str, Any]
     """Seconds, memory, and what the ladder consists of."""
 
     @property
+    def losses(self) -> pd.DataFrame:
+        """Those on held-out samples of text to image."""
+        return self.heldout["t2i"]
+
+    @property
     def loss(self) -> float:
-        """The mean over samples and times."""
+        """Their mean over samples and times."""
         return float(self.losses.to_numpy().mean())
+
+    @property
+    def heldout_loss(self) -> dict[str, float | None]:
+        """The mean of each set, by the name of its outcome; None where it is not finite."""
+        means = {name: float(table.to_numpy().mean()) for name, table in self.heldout.items()}
+        return {
+            f"heldout_loss.{name}": round(mean, 6) if math.isfinite(mean) else None
+            for name, mean in means.items()
+        }
 
     @property
     def pictures(self) -> Path:
@@ -104,8 +120,8 @@ def train(config: Config, folder: Path) -> Trained:
             run_stage(config, stage, encoded, runs)
     ladder = Ladder.from_pretrained(trained / STAGES[-1] / "ladder").eval()
     steps = pd.concat([steps_of(trained / stage, stage) for stage in STAGES], ignore_index=True)
-    losses = heldout_losses(ladder, encoded)
-    return Trained(config, folder, ladder, steps, losses, cost.as_json() | size_of(ladder))
+    heldout = losses_of(ladder, encoded, config.seed)
+    return Trained(config, folder, ladder, steps, heldout, cost.as_json() | size_of(ladder))
 
 
 def _is_finished(folder: Path, config: Config, stage: StageName) -> bool:
@@ -132,7 +148,7 @@ def record(trained: Trained, scored: Scored | None = None) -> None:
     """Write what a study collects into the folder of the run."""
     folder, config = trained.folder, trained.config
     curated, _ = data_of(config)
-    tables = [as_outcomes(trained.losses)]
+    tables = [as_outcomes(trained.heldout)]
     if scored is not None:
         tables.append(scored.outcomes)
         own = {name: value for name, value in scored.metrics.items() if name not in BOUNDS}
@@ -190,22 +206,23 @@ def rung_of(ladder: Ladder, block: int) -> dict[str, float]:
 
 
 def steps_of(folder: Path, stage: str) -> pd.DataFrame:
-    """A row for every step of a stage: loss, norm, whether it was skipped, and its fault, if any.
+    """A row for every step of a stage: CURVES, whether it was skipped, and its fault, if any.
 
-    Loss and norm are empty where they weren't finite.
+    Loss and norm are empty where they weren't finite, and the loss on held-out samples where it
+    wasn't taken (`training.validation.every`).
     """
     table = pd.DataFrame({"stage": pd.Series(dtype=str), "step": pd.Series(dtype=int)})
-    for name in ("skipped", "loss", "norm"):
+    for name in CURVES:
         path = folder / f"dvclive/plots/metrics/{name}.tsv"
         if path.is_file():
             table = table.merge(pd.read_csv(path, sep="\t"), how="outer", on="step")
     # A curve without a finite value isn't written at all.
-    table = table.reindex(columns=["stage", "step", "skipped", "loss", "norm"]).assign(stage=stage)
+    table = table.reindex(columns=["stage", "step", *CURVES]).assign(stage=stage)
     faults = folder / "faults.jsonl"
     lines = faults.read_text().splitlines() if faults.is_file() else []
     kinds = {record["step"]: record["kind"] for record in map(json.loads, lines)}
     return table.assign(fault=[kinds.get(step) for step in table["step"]]).astype(
-        {"step": int, "skipped": float, "loss": float, "norm": float, "fault": object}
+        {"step": int, **dict.fromkeys(CURVES, float), "fault": object}
     )
 
 

@@ -5,7 +5,7 @@ experiments/results/<study>/runs.jsonl        a line a run: settings, provenance
                             steps.parquet     loss, norm, skip and fault of every training step
                             scores.parquet    scores with their intervals, and those of the floor
                             ceilings.json     the best that the generator's autoencoder allows
-                            pictures/         a row of pictures of the first seed of each arm
+                            pictures/         a row of pictures of each run
 
 A run is a result once its line is in runs.jsonl. Its rows are in the tables before that, so that a
 killed process leaves no result without its rows.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,25 @@ class Run:
     code: str = ""
     """The meaning of the code that it was made with, or LEGACY."""
 
+    @cached_property
+    def _by_metric(self) -> dict[str, pd.DataFrame]:
+        if self.outcomes is None:
+            return {}
+        return dict(tuple(by_prompt(self.outcomes).groupby("metric", sort=False)))
+
+    def has(self, metric: str) -> bool:
+        """Whether the run was asked for a metric."""
+        return metric in self._by_metric
+
     def of_metric(self, metric: str) -> pd.DataFrame:
         """A row for each prompt of a metric, in their order, with its mean over the pictures.
 
         Raises ValueError for a metric that the run doesn't have.
         """
-        outcomes = self.outcomes if self.outcomes is not None else pd.DataFrame({"metric": []})
-        own = outcomes[outcomes["metric"] == metric]
-        if own.empty:
-            known = ", ".join(outcomes["metric"].unique())
+        if not self.has(metric):
+            known = ", ".join(self._by_metric)
             raise ValueError(f"a metric is one of {known}, got {metric!r}")
-        return by_prompt(own).sort_values("number", kind="stable")
+        return self._by_metric[metric].sort_values("number", kind="stable")
 
 
 def runs_of(runs: Sequence[Run], arm: str) -> list[Run]:

@@ -120,10 +120,9 @@ def _result(run: Keyed, study: Study) -> Result:
     files = {name: left / f"{name}.parquet" for name in TABLES}
     tables = {name: pd.read_parquet(path) for name, path in files.items() if path.is_file()}
     ceilings, picture = left / CEILINGS, left / "picture.webp"
-    shown = seed == study.seeds[0] and picture.is_file()
     return Result(
         row | common | {"values": values} | known,
         tables,
         read_json(ceilings) if ceilings.is_file() else None,
-        picture if shown else None,
+        picture if picture.is_file() else None,
     )

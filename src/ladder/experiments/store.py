@@ -68,7 +68,7 @@ def _place(row: dict[str, Any]) -> tuple[str, str, int]:
 
 
 def _keep(one: Result, folder: Path) -> None:
-    """The ceilings of the preset, and the picture if it is of the arm's first seed."""
+    """The ceilings of the preset, and the run's row of pictures."""
     preset, arm, seed = _place(one.row)
     if one.ceilings is not None:
         path = folder / CEILINGS

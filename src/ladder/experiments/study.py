@@ -1,7 +1,8 @@
 """A study: which notebook is run with which arms and seeds, and what is compared with what.
 
 experiments/studies/<name>.yaml holds one. A preset changes some of it: fewer arms, fewer steps.
-Each run of a study is its notebook, executed with one arm and one seed.
+Each run of a study is its notebook, executed with one arm and one seed. Hypotheses are about the
+study without a preset; experiments/studies/PREREGISTERED.md holds them for readers.
 """
 
 from __future__ import annotations
@@ -48,6 +49,30 @@ class Preset(_Strict):
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
+class Hypothesis(_Strict):
+    """A claim that an arm is better than others, fixed before any run of the study.
+
+    It is a claim about all of `than`: it is only as sure as its weakest comparison.
+    """
+
+    question: str
+    """As the report asks it."""
+    claim: str
+    """In one sentence."""
+    better: str
+    """The arm that is claimed to be better."""
+    than: list[str]
+    """The arms that it is compared with."""
+    outcome: str
+    """By which the verdict is made: a metric, or "A - B" for more gain in metric A than in B."""
+    matters: float = Field(gt=0)
+    """The smallest gain that matters, in the unit of the outcome."""
+    expect: Literal["better", "no worse"] = "better"
+    """No worse: the loss, if there is any, is smaller than what matters."""
+    secondary: list[str] = Field(default_factory=list)
+    """Outcomes that are shown beside it and decide nothing."""
+
+
 class Study(_Strict):
     """Every arm with every seed."""
 
@@ -62,6 +87,8 @@ class Study(_Strict):
     """The arm that others are compared with."""
     outcomes: list[str]
     """The metrics that are compared, each a mean over groups of prompts."""
+    hypotheses: dict[str, Hypothesis] = Field(default_factory=dict)
+    """By name. They are one family, and corrected together."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Of the notebook, equal in all runs."""
     presets: dict[str, Preset] = Field(default_factory=dict)
@@ -76,6 +103,13 @@ class Study(_Strict):
                 raise ValueError(f"{name} must be some that differ from each other, got {values}")
         if self.control not in self.arms:
             raise ValueError(f"control must be one of the arms, got {self.control!r}")
+        for name, one in self.hypotheses.items():
+            unknown = [arm for arm in (one.better, *one.than) if arm not in self.arms]
+            if unknown or not one.than or one.better in one.than:
+                raise ValueError(
+                    f"hypotheses.{name} must compare different arms of the study, got "
+                    f"{one.better!r} with {one.than}"
+                )
         if taken := {"arm", "seed", "folder"} & {*self.parameters}:
             raise ValueError(f"parameters must leave {min(taken)} to the study, got {taken}")
         return self
@@ -94,6 +128,7 @@ class Study(_Strict):
         for one, changes in found[MAIN].presets.items():
             values = found[MAIN].model_dump() | changes.model_dump(exclude_none=True)
             values["parameters"] = found[MAIN].parameters | changes.parameters
+            values["hypotheses"] = {}
             found[one] = cls._valid(values | {"preset": one}, f"{path}: presets.{one}")
         if preset not in found:
             raise ConfigError(f"{path}: {_none_such('preset', preset, found)}")
@@ -109,7 +144,8 @@ class Study(_Strict):
             key = ".".join(map(str, first["loc"]))
             said = first["msg"].removeprefix("Value error, ")
             if first["type"] == "extra_forbidden":
-                known = cls.model_fields if len(first["loc"]) == 1 else Preset.model_fields
+                nested = {"presets": Preset, "hypotheses": Hypothesis}
+                known = nested.get(str(first["loc"][0]), cls).model_fields
                 said = _none_such("key", key, known)
             elif first["type"] == "missing":
                 said = f"{key} is missing"

@@ -1,215 +1,154 @@
-"""The page: three tabs, and what their buttons do. Needs gradio, the extra `playground`.
-
-Whatever runs a model waits in one queue and runs alone, so that users wait for each other and never
-meet in a model. What a user gets wrong is told as a message, with the rule and what came instead.
-"""
+"""The page: its tabs, and what a link opens. Needs gradio, the extra `playground`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from html import escape
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from ladder.playground.controls import Controls, add_controls, add_text, add_upload
-from ladder.playground.drawing import Models, draw, pack, read_sources, rung_names
-from ladder.playground.settings import Task, check_text, from_query, to_query
+from ladder.playground.ask import ask_tab
+from ladder.playground.compare import compare_tab
+from ladder.playground.controls import QUICK
+from ladder.playground.drawing import MAXIMUM_PIXELS, MAXIMUM_SOURCES, Models, draw
+from ladder.playground.edit import edit_tab
+from ladder.playground.events import MODEL, NOT_DRAWN, PRIVATE, DrawingTab, Page
+from ladder.playground.fair_queue import PATIENCE, PER_ADDRESS, PER_CLIENT, PLACES, FairQueue
+from ladder.playground.files import Files
+from ladder.playground.generate import generate_tab
+from ladder.playground.inside import inside_tab
+from ladder.playground.pictures import EARLIER, KEPT_SECONDS, Shown, first_picture, told
+from ladder.playground.settings import (
+    MAXIMUM_PICTURES,
+    MAXIMUM_STEPS,
+    MAXIMUM_TEXT,
+    Settings,
+    Task,
+    from_query,
+)
+from ladder.playground.words import EXAMPLES, vocabulary
 
 HEAD = """# ladder
 Each block of the generator looks at a layer of the language model of its own: its rung. What
 happens to a picture when a rung counts for more, or for nothing?
 """
-REMEMBER = """(link) => {
-    const whole = new URL(link, window.location);
-    history.replaceState(null, "", whole);
-    return whole.href;
-}"""
-"""Puts the settings into the address bar, and returns the whole link."""
-WORDS = {
-    "generate": ("Prompt", "a red star left of a blue circle", "Draw"),
-    "edit": ("Instruction", "remove the star", "Draw"),
-    "ask": ("Question", "what color is the star?", "Ask"),
-}
-"""What the text of a tab is, an example, and what sends it."""
-EARLIER = 24
-"""Pictures of a visit that are kept."""
-KEPT_SECONDS = 3600
-"""After that, uploads and pictures are deleted."""
-WAITING = 32
-"""Requests that wait; a further one is refused."""
-MODEL = {"concurrency_limit": 1, "concurrency_id": "model"}
-"""Of the events that run a model: one at a time."""
-PRIVATE = {"api_visibility": "private"}
-"""Of the events that mean nothing to a program."""
+MAXIMUM_UPLOAD = 10
+"""Megabytes of a file."""
+LIMITS = f"""
+- A prompt or question has at most {MAXIMUM_TEXT} characters. The ladder reads 256 tokens of a
+  prompt.
+- At most {MAXIMUM_PICTURES} pictures are drawn at a time, in at most {MAXIMUM_STEPS} steps.
+- At most {MAXIMUM_SOURCES} pictures are changed at a time: PNG, JPEG or WebP of at most
+  {MAXIMUM_UPLOAD} MB and {MAXIMUM_PIXELS / 1e6:.1f} million pixels each.
+- One request runs at a time, of each page in turn. {PLACES} may wait, {PER_ADDRESS} from one
+  address and {PER_CLIENT} from one page.
+- A page that was closed, or doesn't listen, loses its place within {PATIENCE:.0f} seconds.
+- Uploads and pictures are deleted after {KEPT_SECONDS // 60} minutes. A visit shows its last
+  {EARLIER}
+  pictures again.
+"""
 
 
 def build(models: Models) -> gr.Blocks:
     """The page for a ladder and what it is compared with, ready to be launched."""
-    with gr.Blocks(
-        title="ladder", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)
-    ) as app:
+    opening = Settings("generate", EXAMPLES["generate"][0], (1.0,) * models.blocks)
+    drawing = draw(models, opening, [], lambda done, of: None)
+    with (
+        TemporaryDirectory() as folder,
+        gr.Blocks(
+            title="ladder", analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)
+        ) as app,
+    ):
+        page = Page(
+            models,
+            {
+                task: Files.write(
+                    replace(drawing, settings=replace(opening, task=task)),
+                    models,
+                    Path(mkdtemp(dir=folder)),
+                )
+                for task in ("generate", "inside")
+            },
+            lambda session: app._queue.gone(session),
+        )
         gr.Markdown(HEAD)
+        with gr.Accordion("What can I ask for?", open=False):
+            gr.Markdown(vocabulary())
+        drawing_tabs: dict[Task, DrawingTab] = {}
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
-                generate, drawn, to_edit = drawing_tab(models, "generate", gr.State([]))
+                drawing_tabs["generate"], to_edit, to_ask = generate_tab(page)
             with gr.Tab("Edit", id="edit"):
-                sources = add_upload("Pictures to change")
-                sources.upload(checked, sources, sources, **PRIVATE)
-                edit, edited, again = drawing_tab(models, "edit", sources)
+                drawing_tabs["edit"], sources = edit_tab(page)
             with gr.Tab("Ask", id="ask"):
-                asking_tab(models)
-        for button, gallery in ((to_edit, drawn), (again, edited)):
-            button.click(first_to_edit, gallery, [tabs, sources], **PRIVATE)
+                asked = ask_tab(page)
+            with gr.Tab("Compare", id="compare"):
+                if (comparing := compare_tab(page)) is not None:
+                    drawing_tabs["compare"] = comparing
+            with gr.Tab("Inside", id="inside"):
+                drawing_tabs["inside"], silent = inside_tab(page)
+        with gr.Accordion("Limits", open=False):
+            gr.Markdown(LIMITS)
+        drawn = drawing_tabs["generate"].results.pictures
+        for button, tab, field in ((to_edit, "edit", sources), (to_ask, "ask", asked)):
+            button.click(taker(tab), drawn, [tabs, field], **QUICK)
+        open_links(page, tabs, drawing_tabs, silent)
+    app.queue()
+    app._queue = FairQueue(app)
+    return app
 
-        def open_link(request: gr.Request) -> dict[Any, Any]:
-            query = {k: v for k, v in request.query_params.items() if not k.startswith("__")}
-            if not query:
-                return {tabs: gr.skip()}
-            with told():
-                settings = from_query(query, models.pipeline.ladder.taps.blocks)
-            tab = {"generate": generate, "edit": edit}[settings.task]
-            return {tabs: gr.Tabs(selected=settings.task), **tab.show(settings)}
 
-        app.load(open_link, None, [tabs, *generate.inputs, *edit.inputs], **PRIVATE)
-    return app.queue(max_size=WAITING)
+def taker(tab: str) -> Any:
+    """What opens a tab with the first of the pictures shown; it raises gr.Error without any."""
+
+    def take(shown: Shown | None) -> tuple[gr.Tabs, list[str]]:
+        with told():
+            return gr.Tabs(selected=tab), [first_picture(shown)]
+
+    return take
 
 
-def drawing_tab(
-    models: Models, task: Task, sources: gr.Gallery | gr.State
-) -> tuple[Controls, gr.Gallery, gr.Button]:
-    """Add what draws; returns its settings, its pictures and the button that edits the first."""
-    prompt = add_text(*WORDS[task])
-    with gr.Row():
-        with gr.Column():
-            result = add_pictures("Pictures")
-            with gr.Row():
-                change = gr.Button("Edit the first", size="sm", min_width=120)
-                download = gr.DownloadButton(
-                    "Download all", size="sm", min_width=120, interactive=False
-                )
-        with gr.Column():
-            controls = add_controls(task, prompt, rung_names(models.pipeline.ladder.taps))
-    link = gr.Textbox(label="Link to these settings", buttons=["copy"], interactive=False)
-    with gr.Accordion("Earlier pictures", open=False):
-        earlier = add_pictures("Earlier pictures", "small")
-    kept = gr.State([], time_to_live=KEPT_SECONDS)
+def open_links(
+    page: Page, tabs: gr.Tabs, drawing_tabs: dict[Task, DrawingTab], silent: gr.CheckboxGroup
+) -> None:
+    """Let a link show its settings, and draw unless it waits for pictures to edit."""
+    models = page.models
+    wanted = gr.State(None)
 
-    def run(
-        uploads: list[tuple[str, str | None]] | None,
-        before: list[tuple[Image.Image, str]],
-        *values: Any,
+    def show(request: gr.Request) -> dict[Any, Any]:
+        query = {k: v for k, v in request.query_params.items() if not k.startswith("__")}
+        if not query:
+            return {wanted: None}
+        with told():
+            settings = from_query(query, models.blocks)
+            if settings.task not in drawing_tabs:
+                raise ValueError("a comparison needs another ladder: start with --compare FOLDER")
+        tab = drawing_tabs[settings.task]
+        shown = {tabs: gr.Tabs(selected=settings.task), **tab.controls.show(settings)}
+        if settings.task == "inside":
+            chosen = zip(models.rungs, settings.rungs, strict=True)
+            shown[silent] = [rung for rung, weight in chosen if not weight]
+        if settings.task == "edit":
+            return shown | {tab.results.caption: NOT_DRAWN}
+        return shown | {wanted: settings if settings.prompt.strip() else None}
+
+    def draw_wanted(
+        request: gr.Request,
+        settings: Settings | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how gradio is told to pass one)
     ) -> Iterator[dict[Any, Any]]:
+        if settings is None:
+            return
         with told(), TemporaryDirectory() as folder:
-            settings = controls.read(*values)
-            drawing = draw(
-                models,
-                settings,
-                read_sources([path for path, _ in uploads or []]),
-                lambda done, of: progress((done, of), unit="steps"),
-            )
-            shown = drawing.captioned()
-            before = [*((picture, settings.prompt) for picture, _ in shown), *before][:EARLIER]
-            archive = pack(drawing, models, Path(folder) / f"ladder-{settings.seed}.zip")
-            # gradio takes its copy of the archive before the folder goes.
-            yield {
-                result: shown,
-                download: gr.DownloadButton(value=archive, interactive=True),
-                link: f"?{to_query(settings)}",
-                kept: before,
-                earlier: before,
-            }
+            drawing = draw(models, settings, [], page.watch(request, progress))
+            files = Files.write(drawing, models, Path(folder))
+            yield drawing_tabs[settings.task].results.show(files)
 
-    def redraw(
-        uploads: list[tuple[str, str | None]] | None,
-        before: list[tuple[Image.Image, str]],
-        *values: Any,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[dict[Any, Any]]:
-        """While there is nothing to draw yet, a rung may be moved without complaint."""
-        if before:
-            yield from run(uploads, before, *values, progress=progress)
-
-    inputs = [sources, kept, *controls.inputs]
-    outputs = [result, download, link, kept, earlier]
-    drawn = prompt.submit(run, inputs, outputs, api_name=task, show_progress_on=result, **MODEL)
-    moved = gr.on(
-        [rung.input for rung in controls.rungs],
-        redraw, inputs, outputs, trigger_mode="always_last", show_progress_on=result,
-        **MODEL, **PRIVATE,
-    )  # fmt: skip
-    for event in (drawn, moved):
-        event.success(None, link, link, js=REMEMBER)
-    return controls, result, change
-
-
-def asking_tab(models: Models) -> None:
-    """Add what answers questions about a picture, or about none."""
-    picture = add_upload("Picture to ask about")
-    picture.upload(checked, picture, picture, **PRIVATE)
-    question = add_text(*WORDS["ask"])
-    answer = gr.Textbox(label="Answer of the untouched language model", interactive=False)
-
-    def run(uploads: list[tuple[str, str | None]] | None, text: str) -> Iterator[str]:
-        with told():
-            check_text("question", text)
-            pictures = read_sources([path for path, _ in uploads or []])
-            if not text.strip() or len(pictures) > 1:
-                raise ValueError(
-                    "a question and at most one picture are needed, got "
-                    f"{len(text.strip())} characters and {len(pictures)} pictures"
-                )
-            said = ""
-            for piece in models.pipeline.stream(pictures[0] if pictures else None, text):
-                said += piece
-                yield said
-
-    question.submit(run, [picture, question], answer, api_name="ask", **MODEL)
-
-
-def add_pictures(label: str, look: str = "") -> gr.Gallery:
-    """Add a field that shows pictures, two side by side or, with the look "small", more."""
-    return gr.Gallery(
-        label=label,
-        show_label=False,
-        columns=2,
-        fit_columns=False,
-        elem_classes=look,
-        height="auto",
-        format="png",
-        object_fit="contain",
-        interactive=False,
-        buttons=["download", "fullscreen"],
-    )
-
-
-def first_to_edit(shown: list[tuple[str, str | None]] | None) -> tuple[gr.Tabs, list[str]]:
-    """Open the tab Edit with the first of the pictures shown; raises gr.Error without any."""
-    with told():
-        if not shown:
-            raise ValueError("there is no picture to edit yet: draw one first")
-    return gr.Tabs(selected="edit"), [shown[0][0]]
-
-
-def checked(uploads: list[tuple[str, str | None]]) -> Any:
-    """Leave uploads as they are, or say what is wrong with them and remove them."""
-    try:
-        read_sources([path for path, _ in uploads])
-    except ValueError as error:
-        gr.Warning(escape(str(error)), duration=None, title="This file can't be used")
-        return None
-    return gr.skip()
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """What is wrong with the input is shown as a message, as text and never as HTML."""
-    try:
-        yield
-    except ValueError as error:
-        raise gr.Error(escape(str(error)), duration=None, print_exception=False) from error
+    parts = [part for tab in drawing_tabs.values() for part in tab.controls.inputs]
+    results = [part for tab in drawing_tabs.values() for part in tab.results.outputs]
+    captions = [tab.results.caption for tab in drawing_tabs.values()]
+    gr.on(None, show, None, [wanted, tabs, silent, *parts, *captions], **QUICK)
+    wanted.change(draw_wanted, wanted, results, **MODEL, **PRIVATE)

@@ -1,12 +1,14 @@
-"""The components that hold the settings of a tab, and those that take pictures."""
+"""The components that hold the settings of a tab."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from ladder.playground.settings import (
     MAXIMUM_GUIDANCE,
@@ -19,16 +21,24 @@ from ladder.playground.settings import (
     Task,
 )
 
+QUICK = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+"""Of events that run no model, and mean nothing to a program."""
+
 
 @dataclass(frozen=True)
 class Controls:
     """The components of a tab that hold its settings."""
 
     task: Task
+    blocks: int
+    """How many rungs the ladder has."""
     prompt: gr.Textbox
     numbers: list[gr.Number | gr.Slider]
     """Seed, steps, guidance, image guidance and number of pictures."""
     rungs: list[gr.Slider]
+    """One for each rung, or none: then all rungs stay at 1."""
+    set_many: list[Dependency]
+    """Events that have set some of them, such as all rungs at 1."""
 
     @property
     def inputs(self) -> list[gr.components.Component]:
@@ -40,13 +50,13 @@ class Controls:
 
         Raises ValueError for one that is empty or out of its range.
         """
-        if None in values:
+        if prompt is None or None in values:
             raise ValueError("every setting needs a value, got an empty one")
         seed, steps, guidance, image_guidance, pictures, *rungs = values
         return Settings(
             self.task,
             prompt,
-            tuple(float(weight) for weight in rungs),
+            tuple(float(weight) for weight in rungs) or (1.0,) * self.blocks,
             int(seed),
             int(steps),
             float(guidance),
@@ -58,61 +68,60 @@ class Controls:
         """The values that the components must get, to show `settings`."""
         one = settings
         numbers = [one.seed, one.steps, one.guidance, one.image_guidance, one.pictures]
-        return dict(zip(self.inputs, [one.prompt, *numbers, *one.rungs], strict=True))
+        values = [one.prompt, *numbers, *(one.rungs if self.rungs else ())]
+        return dict(zip(self.inputs, values, strict=True))
 
 
-def add_text(label: str, example: str, verb: str) -> gr.Textbox:
+def add_text(label: str, example: str, verb: str, value: str = "") -> gr.Textbox:
     """Add a field for a text, with the button that sends it; Enter does so too."""
-    return gr.Textbox(label=label, placeholder=example, max_length=MAXIMUM_TEXT, submit_btn=verb)
+    return gr.Textbox(
+        value, label=label, placeholder=example, max_length=MAXIMUM_TEXT, submit_btn=verb
+    )
 
 
-def add_controls(task: Task, prompt: gr.Textbox, rungs: list[str]) -> Controls:
-    """Add the numbers that a task is drawn with; `rungs` names each rung."""
-    default = Settings(task, "", (1.0,) * len(rungs))
-    with gr.Accordion("Weights of the rungs", open=True):
-        with gr.Row():
-            weights = [
-                gr.Slider(0, MAXIMUM_WEIGHT, 1, step=0.05, label=name, min_width=200, buttons=[])
-                for name in rungs
-            ]
-        ones = gr.Button("All at 1", size="sm")
+def add_examples(texts: Sequence[str]) -> list[gr.Button]:
+    """Add a button for each text, which says it."""
+    with gr.Row(elem_classes="examples"):
+        return [gr.Button(text, size="sm", min_width=0, scale=0) for text in texts]
+
+
+def add_controls(
+    task: Task, prompt: gr.Textbox, blocks: int, rungs: Sequence[str] = ()
+) -> Controls:
+    """Add the numbers that a task is drawn with; `rungs` names each rung that gets a weight."""
+    default = Settings(task, "", (1.0,) * blocks)
+    weights, set_many = [], []
+    if rungs:
+        with gr.Accordion("Weights of the rungs", open=True):
+            gr.Markdown("1 leaves a rung as it is, 0 silences it.")
+            with gr.Row():
+                weights = [
+                    gr.Slider(
+                        0, MAXIMUM_WEIGHT, 1, step=0.05, label=name, min_width=200, buttons=[]
+                    )
+                    for name in rungs
+                ]
+            ones = gr.Button("All at 1", size="sm")
+        set_many.append(ones.click(lambda: [1.0] * len(weights), None, weights, **QUICK))
     with gr.Accordion("Noise, steps and guidance", open=False):
         with gr.Row(equal_height=True):
             seed = gr.Number(
                 default.seed, label="Seed", precision=0, minimum=0, maximum=MAXIMUM_SEED
             )
             chance = gr.Button("Another seed", size="sm")
-        steps = gr.Slider(1, MAXIMUM_STEPS, default.steps, step=1, label="Steps")
+        steps = gr.Slider(1, MAXIMUM_STEPS, default.steps, step=1, label="Steps", buttons=[])
         guidance = gr.Slider(
-            0, MAXIMUM_GUIDANCE, default.guidance, step=0.1, label="Guidance towards the text"
-        )
+            0, MAXIMUM_GUIDANCE, default.guidance, step=0.1, label="Guidance towards the text",
+            buttons=[],
+        )  # fmt: skip
         image_guidance = gr.Slider(
-            0,
-            MAXIMUM_GUIDANCE,
-            default.image_guidance,
-            step=0.1,
-            label="Guidance towards the pictures",
-            visible=task == "edit",
+            0, MAXIMUM_GUIDANCE, default.image_guidance, step=0.1,
+            label="Guidance towards the pictures", visible=task == "edit", buttons=[],
+        )  # fmt: skip
+        pictures = gr.Slider(
+            1, MAXIMUM_PICTURES, default.pictures, step=1, label="Pictures", buttons=[]
         )
-        pictures = gr.Slider(1, MAXIMUM_PICTURES, default.pictures, step=1, label="Pictures")
     draw_seed = SystemRandom().randrange
-    chance.click(
-        lambda: draw_seed(MAXIMUM_SEED + 1), None, seed, queue=False, api_visibility="private"
-    )
-    ones.click(lambda: [1.0] * len(weights), None, weights, queue=False, api_visibility="private")
-    return Controls(task, prompt, [seed, steps, guidance, image_guidance, pictures], weights)
-
-
-def add_upload(label: str) -> gr.Gallery:
-    """Add a field for pictures; what it holds are the paths of files that nobody has read yet."""
-    return gr.Gallery(
-        label=label,
-        file_types=["image"],
-        sources=["upload"],
-        type="filepath",
-        interactive=True,
-        elem_classes="small",
-        height="auto",
-        object_fit="contain",
-        buttons=[],
-    )
+    set_many.append(chance.click(lambda: draw_seed(MAXIMUM_SEED + 1), None, seed, **QUICK))
+    numbers = [seed, steps, guidance, image_guidance, pictures]
+    return Controls(task, blocks, prompt, numbers, weights, set_many)

@@ -1,48 +1,48 @@
 """Pictures with weighted rungs, beside those of a reference on the same noise.
 
-The reference is the same ladder with all its rungs as they are or, better, a ladder that was
-trained otherwise, such as the arm `last`, whose blocks all read one layer.
+The reference of a picture is the same ladder with all its rungs as they are. In a comparison it is
+another ladder, such as one of the arm `last`, whose blocks all read one layer.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
-from ladder import __version__
 from ladder.config.schema import Dtype
-from ladder.data.images import BadSampleError, decode, encode_png
+from ladder.data.images import BadSampleError, decode
+from ladder.data.resize import fit
 from ladder.inference.open import open_ladder
-from ladder.inference.pipeline import LadderPipeline
+from ladder.inference.pipeline import LadderPipeline, LadderPipelineOutput
 from ladder.inference.rung_attribution import weighted_rungs
 from ladder.inference.shipped import shipped_ladder
 from ladder.models.device import Device
 from ladder.models.layer_selection import MIXED, NORM, Taps
-from ladder.playground.settings import Settings, to_query
+from ladder.playground.settings import Settings
 
 MAXIMUM_SOURCES = 4
 """Pictures that are changed or combined at a time."""
 MAXIMUM_PIXELS = 2**24
 """Larger uploads are refused before they are decoded."""
+PLAIN = "all rungs at 1"
+"""What a reference of the same ladder is called."""
 OnStep = Callable[[int, int], None]
 """Told how many of how many steps are done."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The ladder to play with, and one that is drawn beside it."""
+    """The ladder to play with, and one to compare it with."""
 
     pipeline: LadderPipeline
     name: str
     other: LadderPipeline | None = None
-    other_name: str = "all rungs at 1"
+    other_name: str = ""
 
     def __post_init__(self) -> None:
         if self.other is not None and noise_shape(self.other) != noise_shape(self.pipeline):
@@ -66,6 +66,16 @@ class Models:
         )
         return cls(open_ladder(folder, device, dtype), folder.resolve().name, *compared)
 
+    @property
+    def blocks(self) -> int:
+        """How many rungs the ladder has."""
+        return self.pipeline.ladder.taps.blocks
+
+    @property
+    def rungs(self) -> list[str]:
+        """What each rung of the ladder is made of, in words."""
+        return rung_names(self.pipeline.ladder.taps)
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -78,14 +88,36 @@ class Drawing:
     """One for each picture, or none where a reference would be the picture itself."""
     reference_name: str
 
-    def captioned(self) -> list[tuple[Image.Image, str]]:
-        """Each picture, followed by its reference, with the words beneath it."""
-        pairs = []
-        for index, picture in enumerate(self.pictures):
-            pairs.append((picture, f"seed {self.settings.seed + index}"))
-            if self.references:
-                pairs.append((self.references[index], self.reference_name))
-        return pairs
+    @property
+    def differences(self) -> list[Image.Image]:
+        """What each picture changes: white where it differs most from its source or, without one,
+        from its reference. None without either."""
+        if self.sources:
+            before = [fit(self.sources[0], picture.size) for picture in self.pictures]
+        else:
+            before = self.references
+        return [difference(*pair) for pair in zip(before, self.pictures, strict=bool(before))]
+
+    @property
+    def rows(self) -> list[list[tuple[str, Image.Image, str]]]:
+        """For each picture what stands side by side: kind, picture, and the words beneath it."""
+        of = {
+            "source": self.sources[:1] * len(self.pictures),
+            "picture": self.pictures,
+            "reference": self.references,
+            "difference": self.differences,
+        }
+        words = {"reference": self.reference_name}
+        return [
+            [
+                (kind, some[index], words.get(kind, f"seed {self.settings.seed + index}"))
+                if kind in ("picture", "reference")
+                else (kind, some[index], kind)
+                for kind, some in of.items()
+                if some
+            ]
+            for index in range(len(self.pictures))
+        ]
 
 
 def draw(
@@ -94,45 +126,61 @@ def draw(
     """Draw the pictures and, where they can differ, their references.
 
     Meanwhile the weights are those of the ladder itself, so that nothing else may draw with it.
-    Raises ValueError for an empty prompt, for an edit of no picture or of too many, and unless each
-    rung has a weight.
+    Raises ValueError for an empty prompt, for an edit of no picture or of too many, for a
+    comparison with no other ladder, and unless each rung has a weight.
     """
     if not settings.prompt.strip():
         raise ValueError("say what to draw or to change first: the prompt is empty")
     if settings.task == "edit" and not 1 <= len(sources) <= MAXIMUM_SOURCES:
         raise ValueError(f"1 to {MAXIMUM_SOURCES} pictures can be changed, got {len(sources)}")
+    if settings.task == "compare" and models.other is None:
+        raise ValueError("a comparison needs another ladder: start the page with --compare FOLDER")
     weighted = [(models.pipeline, settings.rungs)]
-    if models.other is not None or not settings.plain:
-        reference = models.other or models.pipeline
-        weighted.append((reference, (1.0,) * reference.ladder.taps.blocks))
+    name = PLAIN
+    if settings.task == "compare":
+        weighted.append((models.other, (1.0,) * models.other.ladder.taps.blocks))
+        name = models.other_name
+    elif not settings.plain:
+        weighted.append((models.pipeline, (1.0,) * models.blocks))
     total = settings.steps * len(weighted)
     drawn = [
-        _draw_one(*one, settings, sources, lambda step, done=done: on_step(done + step, total))
+        draw_weighted(
+            *one, settings, sources, lambda step, done=done: on_step(done + step, total)
+        ).images
         for one, done in zip(weighted, (0, settings.steps), strict=False)
     ]
-    references = drawn[1] if len(drawn) > 1 else []
-    return Drawing(settings, sources, drawn[0], references, models.other_name)
+    return Drawing(settings, sources, drawn[0], drawn[1] if len(drawn) > 1 else [], name)
 
 
-def pack(drawing: Drawing, models: Models, path: Path) -> Path:
-    """Write the pictures as PNG, and `settings.json`, into one zip file; returns its path."""
-    settings = asdict(drawing.settings) | {"link": f"?{to_query(drawing.settings)}"}
-    settings |= {"model": models.name, "reference": drawing.reference_name}
-    settings |= {"ladder": __version__}
-    named = {
-        f"{kind}-{index}.png": picture
-        for kind, pictures in (
-            ("source", drawing.sources),
-            ("picture", drawing.pictures),
-            ("reference", drawing.references),
+def draw_weighted(
+    pipeline: LadderPipeline,
+    weights: Sequence[float],
+    settings: Settings,
+    sources: list[Image.Image],
+    on_step: Callable[[int], None],
+    explain: bool = False,
+) -> LadderPipelineOutput:
+    """What the pipeline returns while its rungs have these weights."""
+
+    def ended(_: object, step: int, *__: object) -> dict[str, Tensor]:
+        on_step(step + 1)
+        return {}
+
+    seeds = range(settings.seed, settings.seed + settings.pictures)
+    pipeline.set_progress_bar_config(disable=True)
+    with weighted_rungs(pipeline.ladder, weights):
+        return pipeline(
+            [settings.prompt],
+            image=[sources] if settings.task == "edit" else None,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance,
+            image_guidance_scale=settings.image_guidance,
+            num_images_per_prompt=settings.pictures,
+            # On the CPU, so that a seed is the same noise wherever the ladder runs.
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            callback_on_step_end=ended,
+            explain=explain,
         )
-        for index, picture in enumerate(pictures)
-    }
-    with zipfile.ZipFile(path, "w") as file:
-        for name, picture in named.items():
-            file.writestr(name, encode_png(picture))
-        file.writestr("settings.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-    return path
 
 
 def read_sources(paths: Sequence[str]) -> list[Image.Image]:
@@ -156,6 +204,12 @@ def read_sources(paths: Sequence[str]) -> list[Image.Image]:
     return pictures
 
 
+def difference(before: Image.Image, after: Image.Image) -> Image.Image:
+    """How far two pictures of one size are apart: the largest difference of a channel, as grey."""
+    red, green, blue = ImageChops.difference(before, after).split()
+    return ImageChops.lighter(ImageChops.lighter(red, green), blue).convert("RGB")
+
+
 def rung_names(taps: Taps) -> list[str]:
     """What each rung is made of, in words."""
     if taps.scheme in MIXED:
@@ -168,30 +222,3 @@ def noise_shape(pipeline: LadderPipeline) -> tuple[int, int]:
     """Channels and side of the latents that a ladder draws."""
     settings = pipeline.ladder.generator.config
     return settings.in_channels, settings.sample_size
-
-
-def _draw_one(
-    pipeline: LadderPipeline,
-    weights: Sequence[float],
-    settings: Settings,
-    sources: list[Image.Image],
-    on_step: Callable[[int], None],
-) -> list[Image.Image]:
-    def ended(_: object, step: int, *__: object) -> dict[str, Tensor]:
-        on_step(step + 1)
-        return {}
-
-    seeds = range(settings.seed, settings.seed + settings.pictures)
-    pipeline.set_progress_bar_config(disable=True)
-    with weighted_rungs(pipeline.ladder, weights):
-        return pipeline(
-            [settings.prompt],
-            image=[sources] if settings.task == "edit" else None,
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance,
-            image_guidance_scale=settings.image_guidance,
-            num_images_per_prompt=settings.pictures,
-            # On the CPU, so that a seed is the same noise wherever the ladder runs.
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            callback_on_step_end=ended,
-        ).images

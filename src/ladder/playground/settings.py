@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 from urllib.parse import urlencode
 
-Task = Literal["generate", "edit"]
+Task = Literal["generate", "edit", "compare", "inside"]
+"""The tabs that draw, by the names that links give them."""
 MAXIMUM_SEED = 2**32 - 1
 MAXIMUM_STEPS = 100
 MAXIMUM_GUIDANCE = 20.0
@@ -16,6 +18,8 @@ MAXIMUM_PICTURES = 4
 """Drawn at a time."""
 MAXIMUM_TEXT = 2000
 """Characters of a prompt or a question; the ladder reads 256 tokens of a prompt."""
+WORDS_OF_A_NAME = 60
+"""Characters of the prompt that a file's name begins with."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,35 @@ class Settings:
     def plain(self) -> bool:
         """Whether every rung is left as it is."""
         return all(weight == 1 for weight in self.rungs)
+
+
+def caption(settings: Settings) -> str:
+    """All settings in a line, the weight of every rung included."""
+    one = settings
+    parts = [
+        one.prompt.strip(),
+        f"seed {one.seed}" + (f" to {one.seed + one.pictures - 1}" if one.pictures > 1 else ""),
+        f"{one.steps} steps",
+        f"guidance {one.guidance:g}",
+        *([f"image guidance {one.image_guidance:g}"] if one.task == "edit" else []),
+        f"rungs {' '.join(f'{weight:g}' for weight in one.rungs)}",
+    ]
+    return " · ".join(parts)
+
+
+def file_stem(settings: Settings, index: int) -> str:
+    """The name of the file of picture `index`: the prompt's beginning, then all settings."""
+    one = settings
+    words = re.sub(r"[^a-z0-9]+", "-", one.prompt.lower())[:WORDS_OF_A_NAME].strip("-")
+    parts = [
+        words or "picture",
+        f"seed{one.seed + index}",
+        f"steps{one.steps}",
+        f"guidance{one.guidance:g}",
+        *([f"image{one.image_guidance:g}"] if one.task == "edit" else []),
+        f"rungs{'-'.join(f'{weight:g}' for weight in one.rungs)}",
+    ]
+    return "_".join(parts)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

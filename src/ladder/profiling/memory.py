@@ -40,7 +40,7 @@ AROUND = 2
 """Tokens around a picture in a prompt."""
 VISUAL = 256
 """Tokens of a picture, where the configuration leaves them to the MLLM's own processor."""
-LIBRARIES = {"curate": 0.5e9, "draw": 0.6e9, "train": 0.8e9}
+LIBRARIES = {"curate": 0.5e9, "encode": 0.63e9, "draw": 0.6e9, "train": 0.8e9}
 """Bytes of Python and the libraries that a verb imports, before there is a model; measured."""
 CUDA = 0.9e9
 """Of a GPU, what its context and libraries take: reckoned, not measured."""
@@ -68,10 +68,12 @@ class Need:
 
 @dataclass(frozen=True)
 class StageNeed(Need):
-    """And the bytes of a stage's checkpoint, and what is needed to go on from it."""
+    """And the bytes of a stage's checkpoint, what is needed to go on from it, and what for a stage
+    that exports its pipeline in the end."""
 
     checkpoint: int = 0
     resumed: Need | None = None
+    exported: Need | None = None
 
 
 class Unread(Understanding):
@@ -302,10 +304,14 @@ def stage_need(config: Config, stage: Stage, took: Took, processes: int, device:
         phases["grid"] = there | kept | copied | {"drawing": took.grid}
     # Weights, their average and two moments, all of them float32.
     checkpoint = took.own + 3 * FLOAT * took.numbers
-    begun = phases["load"] | {"moving average": kept["moving average"], "checkpoint": checkpoint}
+    held = {name: kept[name] for name in ("moving average", "moments")}
+    begun = phases["load"] | held | {"checkpoint": checkpoint}
     del begun["scale of the embeddings"]
     resumed = worst(phases | {"resume": begun})
-    return StageNeed(worst(phases).parts, checkpoint, resumed)
+    # On a CPU all weights of a file stay there while one of them is not yet cast.
+    cast = {"weights in bfloat16": took.own / 2 * (device != "cuda")}
+    exported = worst(phases | {"export": there | cast | {"autoencoder": took.autoencoder}})
+    return StageNeed(worst(phases).parts, checkpoint, resumed, exported)
 
 
 def scale_rise(ladder: Ladder) -> int:
@@ -359,8 +365,13 @@ def verb_needs(config: Config, dtype: torch.dtype, tokens: int) -> dict[str, Nee
             encoding = rise(lambda: autoencoder.encode(pictures))
             answer = rise(lambda: models.answer(tokens))
     return {
+        # The decoder stays in its file.
         "encode": Need(
-            {"libraries": LIBRARIES["curate"], "autoencoder": decoder, "pictures": encoding}
+            {
+                "libraries": LIBRARIES["encode"],
+                "autoencoder": weights(autoencoder.encoder),
+                "pictures": encoding,
+            }
         ),
         "generate": worst({"load": load, "check": check, "draw": everything | drawn[0]}),
         "edit": worst({"load": load, "check": check, "draw": everything | drawn[1]}),

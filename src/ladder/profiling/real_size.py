@@ -158,7 +158,8 @@ def planned(place: Path, own: Sequence[str]) -> tuple[dict[str, Need], dict[str,
         f"train {name}": flops(models, CAPTION, True, edits(getattr(config.stages, name))).total
         for name in stages
     }
-    return found | {"resume t2i": stages["t2i"].resumed}, flop
+    found |= {"resume t2i": stages["t2i"].resumed, "train finetune": stages["finetune"].exported}
+    return found, flop
 
 
 def prepare(name: SizeName, place: Path, repository: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,13 @@ class FileIO(TorchCheckpointIO):
         self, path: Path | str, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """The content, mapped on the CPU and not yet read; nothing is unpickled but tensors and
-        plain values."""
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        plain values.
+
+        An optimizer keeps the moments that it is given, and one of them that lies in the file would
+        keep all of it in memory: they are read.
+        """
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return content | {"optimizer_states": deepcopy(content.get("optimizer_states", []))}
 
 
 def require_finite_weights(trainer: Trainer, pl_module: LightningModule) -> None:

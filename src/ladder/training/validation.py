@@ -31,8 +31,8 @@ from ladder.training.strategies.fsdp import ShardedStrategy
 
 TIMES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.97)
 """At which the loss is taken; the later, the more noise."""
-BATCH = 64
-"""Samples at once, where nothing else is said."""
+BATCH, SAMPLES = 64, 256
+"""Samples at once, and of a set, where nothing else is said."""
 NOTHING_DROPPED = ConditionDropout(t2i_text=0.0, edit_text=0.0, edit_both=0.0, edit_image=0.0)
 
 
@@ -92,18 +92,19 @@ def heldout_losses(
     ladder: Ladder,
     encoded: Path,
     name: str = "t2i",
-    samples: int = 64,
+    samples: int = SAMPLES,
     times: Sequence[float] = TIMES,
     batch: int = BATCH,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """The loss of the first held-out samples of a set: a row a sample, a column a time.
 
-    The noise is the same for every ladder, and whatever the `batch`. Mean squared errors of the
-    velocity. The index are the captions.
+    The noise is that of `seed`: the same for every ladder, and whatever the `batch`. Mean squared
+    errors of the velocity. The index are the captions.
     """
     found: dict[float, list[float]] = {s: [] for s in times}
     captions: list[str] = []
-    for bucket, held, noise in _fixed(encoded / name / "evaluation", samples):
+    for bucket, held, noise in _fixed(encoded / name / "evaluation", samples, seed):
         mixture = Mixture({name: {bucket: held}}, NOTHING_DROPPED)
         for first in range(0, len(noise), batch):
             rows = range(first, min(first + batch, len(noise)))
@@ -123,12 +124,12 @@ def heldout_losses(
     return pd.DataFrame(found, index=index).rename_axis(columns="time")
 
 
-def _fixed(split: Path, samples: int) -> Iterator[tuple[str, Dataset, torch.Tensor]]:
-    """The first samples of a split by bucket, each with its noise.
+def _fixed(split: Path, samples: int, seed: int) -> Iterator[tuple[str, Dataset, torch.Tensor]]:
+    """The first samples of a split by bucket, each with its noise from `seed`.
 
     Buckets have their shares of `samples`, and each at least one.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     parts = open_split(split)
     total = sum(map(len, parts.values()))
     for bucket, held in sorted(parts.items()):

@@ -10,7 +10,7 @@ import pytest
 
 from ladder.config.load import Config
 from ladder.evaluation.outcomes import aggregate, table
-from ladder.evaluation.toy.edits import EditScore, EditsToy, score_edit
+from ladder.evaluation.toy.edits import EditScore, EditsToy, measure_kept, score_edit
 from ladder.evaluation.toy.observe import Observed
 from ladder.evaluation.toy.test_set import evaluation_edits
 from ladder.world.edits import KINDS, Edit
@@ -46,6 +46,18 @@ def test_the_target_is_right_and_the_source_is_only_kept(kind: str):
 def test_offsets_within_a_cell_do_not_count():
     moved = dataclasses.replace(HEART, dx=-2, dy=2)
     assert judged(RECOLOR, Scene((RECOLORED, moved))) == (1, 1, 1)
+
+
+def test_how_far_what_stays_has_moved_is_measured():
+    kept = Observed.of(render(Scene((RECOLORED, HEART))))
+    assert measure_kept(RECOLOR, kept) == pytest.approx(
+        {"offset": 0, "hue": 0, "size": 0, "rotation": 0}, abs=0.3
+    )
+    moved = dataclasses.replace(HEART, dx=HEART.dx - 3, dy=HEART.dy + 4)
+    found = measure_kept(RECOLOR, Observed.of(render(Scene((STAR, moved)))))
+    assert found["offset"] == pytest.approx(5, abs=0.2)
+    gone = Observed.of(render(Scene((RECOLORED,))))
+    assert measure_kept(RECOLOR, gone) == {}
 
 
 @pytest.mark.parametrize("attribute", ["shape", "color", "size", "cell"])
@@ -94,3 +106,5 @@ def test_metrics_weigh_the_kinds_alike(config: Config):
     assert metrics["exact"]["n"] == 4 * len(KINDS)
     assert metrics["kinds"]["recolor"]["followed"]["mean"] == 1
     assert metrics["kinds"]["move"]["followed"]["mean"] == 0
+    assert set(metrics["detail"]) == {"offset", "hue", "size", "rotation"}
+    assert metrics["detail"]["offset"]["mean"] == pytest.approx(0, abs=0.1)

@@ -2,7 +2,9 @@
 
 The nine cells of the grid are of three kinds: those the edit changes, those it leaves occupied, and
 those it leaves empty. An edit is followed if the first are right, kept if the second are, and exact
-if all are. Where an object stands within its cell doesn't count. The same pictures get the grades
+if all are. Where an object stands within its cell doesn't count for these; how far what stays has
+moved, and its hue, size and rotation, are measured beside them (`ladder.world.detail`). The same
+pictures get the grades
 of ImgEdit-Bench (`imgedit`). Every score is the unweighted mean of the kinds of edit.
 """
 
@@ -21,12 +23,13 @@ from ladder.config.load import Evaluation, Sampling
 from ladder.evaluation.bounds import reconstructed
 from ladder.evaluation.generate import draw
 from ladder.evaluation.image_grids import Tile, save_grid
-from ladder.evaluation.outcomes import Outcome
+from ladder.evaluation.outcomes import DETAILS, Outcome
 from ladder.evaluation.scorers import imgedit
 from ladder.evaluation.toy.imgedit import judge_text
 from ladder.evaluation.toy.observe import Observed, by_cell, looks
 from ladder.evaluation.toy.test_set import evaluation_edits
 from ladder.inference.pipeline import LadderPipeline
+from ladder.world.detail import detail
 from ladder.world.edits import Edit
 from ladder.world.oracle import SURE, Detections
 from ladder.world.render import render
@@ -69,6 +72,20 @@ def score_edit(edit: Edit, found: Detections) -> EditScore:
     )
 
 
+def measure_kept(edit: Edit, seen: Observed) -> dict[str, float]:
+    """The mean errors, in pixels and degrees, of the objects that stay and that a result shows with
+    their shape, colour and size: offset, hue, size, rotation. Those that nothing tells are left
+    out."""
+    shown, before, after = by_cell(seen.found), looks(edit.before), looks(edit.after)
+    errors = [
+        asdict(detail(seen.pixels, thing, edit.after.background))
+        for thing in edit.before.things
+        if before[thing.cell] == after.get(thing.cell) == shown.get(thing.cell)
+    ]
+    known = {name: [e[name] for e in errors if e[name] is not None] for name in DETAILS}
+    return {name: sum(values) / len(values) for name, values in known.items() if values}
+
+
 @dataclass(frozen=True)
 class EditsToy:
     """The benchmark; of each edit it sees one picture."""
@@ -100,14 +117,16 @@ class EditsToy:
         return [Observed.of(picture) for picture in best]
 
     def score(self, seen: Sequence[Observed]) -> list[Outcome]:
-        """`EditScore` of each picture, and the grades of ImgEdit's scorer without faults and with
-        them, with the judge's text."""
+        """`EditScore` of each picture, the errors of what it keeps, and the grades of ImgEdit's
+        scorer without faults and with them, with the judge's text."""
         outcomes = []
         for number, (edit, picture) in enumerate(zip(self.prompts, seen, strict=True)):
             place = (edit.kind, number, edit.instructions[0], 0)
             for name, score in asdict(score_edit(edit, picture.found)).items():
                 if score is not None:
                     outcomes.append(Outcome(f"edit.{name}", *place, score))
+            for name, error in measure_kept(edit, picture).items():
+                outcomes.append(Outcome(f"edit.detail.{name}", *place, error))
             text = judge_text(edit, picture.found)
             outcomes += [
                 Outcome("imgedit_toy", *place, imgedit.fixed(text), text),

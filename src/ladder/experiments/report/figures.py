@@ -1,206 +1,216 @@
-"""The figures of the report, readable in black and white: markers and hatches beside colours.
+"""The figures of the report: each says in its title what it shows, computed from what it shows.
 
-Each function draws one and returns it; `ladder.experiments.report.page` saves them.
+Colours are those of seaborn's palette for the colour-blind, and every colour has a marker, a line
+style or a number beside it that survives grey. Figures are narrow, so that a phone shows them
+whole. Each function draws one and returns it; `ladder.experiments.report.page` saves them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jaxtyping import UInt8
-from matplotlib.colors import PowerNorm
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
+from ladder.experiments.report import text
+from ladder.experiments.report.curves import (
+    BLUE,
+    DARK,
+    GREY,
+    ORANGE,
+    PALETTE,
+    narrow,
+    titled,
+)
 from ladder.experiments.results import Run
 
-VERDICTS = {"better": "^", "worse": "v", "not distinguishable": "o", "control": "D",
-            "not compared": "."}  # fmt: skip
-GREY, DARK = "#777777", "#222222"
-GAP = 6
-"""Pixels between pictures."""
-SMOOTH = 9
-"""Steps of the running median of curves."""
+VERDICTS = {"better": ("^", BLUE), "worse": ("v", ORANGE), "not distinguishable": ("o", GREY)}
+"""The marker and the colour of each."""
+FARTHEST = 4.0
+"""Times the median: an interval that ends farther out is drawn at the edge."""
+WINDOW = 25
+"""Steps of the running mean of differences of losses."""
+LINES = ("-", "--", "-.", ":")
+MARKERS = "osD^vPX*"
 
 
-def score_figure(table: pd.DataFrame) -> Figure:
-    """The score of each arm with its interval; the marker is the verdict."""
-    metrics = [*table["metric"].unique()]
-    order = table[table["metric"] == metrics[0]].sort_values("mean")["arm"].tolist()
-    figure = Figure(figsize=(3.2 * len(metrics), 0.3 * len(order) + 1.6), layout="constrained")
-    axes = figure.subplots(1, len(metrics), sharey=True)
-    for axis, metric in zip(axes, metrics, strict=True):
-        rows = table[table["metric"] == metric].set_index("arm").reindex(order)
-        for place, row in enumerate(rows.itertuples()):
-            if not np.isnan(row.mean):
-                axis.plot([100 * row.low, 100 * row.high], [place, place], color=GREY, lw=2)
-                axis.plot(100 * row.mean, place, VERDICTS[row.verdict], color=DARK, ms=7)
-        if (control := rows[rows["verdict"] == "control"]["mean"]).size:
-            axis.axvline(100 * control.iloc[0], color=GREY, ls=":")
-        axis.set(xlabel=f"{metric} (% right)", yticks=range(len(order)), yticklabels=order)
-        axis.grid(axis="x", alpha=0.3)
-    handles = [
-        axes[0].plot([], [], marker, color=DARK, ls="", label=name)[0]
-        for name, marker in VERDICTS.items()
-        if name in set(table["verdict"])
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    return figure
-
-
-def assignment_figure(arms: Sequence[str], every: Sequence[Run]) -> Figure:
-    """Which layer of the MLLM feeds which block, for each arm; the darker, the larger the share.
-
-    An arm whose seeds differ in it is shown by the first of these, which is named.
-    """
-    known: dict[str, list] = {}
-    for arm in arms:
-        mine = [(run.seed, run.cost["rungs"]) for run in every if run.arm == arm and run.cost]
-        if mine:
-            seed, rungs = mine[0]
-            same = all(other == rungs for _, other in mine)
-            known[arm if same else f"{arm}, seed {seed}"] = rungs
-    columns = 6
-    rows = -(-len(known) // columns)
-    figure = Figure(figsize=(2.1 * columns, 2.4 * rows), layout="constrained")
-    axes = [*figure.subplots(rows, columns, squeeze=False, sharey=True).flat]
-    layers = sorted(
-        {int(k) for rungs in known.values() for rung in rungs for k in rung if k != "norm"}
-    )
-    names = [*map(str, range(max(layers, default=0) + 1)), "norm"]
-    for axis, (arm, rungs) in zip(axes, known.items(), strict=False):
-        shares = pd.DataFrame(rungs, index=range(1, len(rungs) + 1)).reindex(columns=names).T
-        sns.heatmap(
-            shares.fillna(0.0), ax=axis, cmap="Greys", norm=PowerNorm(0.5, 0, 1), cbar=False,
-            linewidths=0.3, linecolor="#dddddd", yticklabels=True,
+def difference_figure(table: pd.DataFrame, metric: str, control: str) -> Figure:
+    """Every arm minus the control in one metric, with 95% intervals; the marker is the verdict."""
+    rows = table[(table["metric"] == metric) & table["verdict"].isin([*VERDICTS])]
+    rows = rows.sort_values("difference", ascending=not text.is_loss(metric))
+    scale = 1 if text.is_loss(metric) else 100
+    ends = scale * rows[["difference_low", "difference_high"]].abs().max(axis=1)
+    reach = min(ends.max(), FARTHEST * ends.median())
+    figure, (axis,) = narrow(0.23 * len(rows) + 1.6)
+    for place, row in enumerate(rows.to_dict("records")):
+        marker, color = VERDICTS[row["verdict"]]
+        low, mean, high = (scale * row[f"difference{end}"] for end in ("_low", "", "_high"))
+        if abs(mean) > reach:  # at the edge, pointing outwards; its number tells
+            axis.plot(np.sign(mean) * reach, place, "<" if mean < 0 else ">", color=color, ms=8)
+        else:
+            axis.plot([low, high], [place, place], color=color, lw=2, solid_capstyle="butt")
+            axis.plot(mean, place, marker, color=color, ms=6.5)
+        axis.annotate(
+            text.amount(row["difference"], metric, "+"), (1.01, place), fontsize=7.5, va="center",
+            xycoords=("axes fraction", "data"),
         )  # fmt: skip
-        axis.invert_yaxis()
-        axis.set_title(arm, fontsize=9)
-        axis.set(xlabel="block", ylabel="")
-        axis.tick_params(labelsize=6)
-    for axis in axes[len(known) :]:
-        axis.axis("off")
-    figure.supylabel("layer of the MLLM")
+    axis.axvline(0, color=DARK, lw=1)
+    axis.set_xlim(-1.05 * reach, 1.05 * reach)
+    axis.set_yticks(range(len(rows)), rows["arm"], fontsize=8)
+    axis.set_ylim(-0.7, len(rows) - 0.3)
+    what = "loss" if text.is_loss(metric) else "points of 100"
+    axis.set_xlabel(f"arm minus {control}, {what} (95% interval)", fontsize=8.5)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(axis="x", alpha=0.3)
+    titled(figure, text.capital(difference_title(table, metric, control)))
+    for verdict, (marker, color) in VERDICTS.items():
+        axis.plot([], [], marker, color=color, label=verdict)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=7.5)
     return figure
 
 
-def task_figure(shares: pd.DataFrame, title: str) -> Figure:
+def difference_title(table: pd.DataFrame, metric: str, control: str) -> str:
+    """What the figure of differences shows, in a sentence."""
+    rows = table[(table["metric"] == metric) & table["verdict"].isin([*VERDICTS])]
+    counts = rows["verdict"].value_counts()
+    better, worse = (int(counts.get(name, 0)) for name in ("better", "worse"))
+    subject = text.label(metric)
+    if not better and not worse:
+        return f"{subject}: none of {len(rows)} arms can be told from {control}"
+    best = rows.sort_values("difference", ascending=text.is_loss(metric)).iloc[0]["arm"]
+    first = f"{better} of {len(rows)} arms are better than {control}, {best} most"
+    if not better:
+        first = f"no arm of {len(rows)} is better than {control}"
+    return f"{subject}: {first}; {worse} {'is' if worse == 1 else 'are'} worse"
+
+
+def task_figure(shares: pd.DataFrame, metric: str) -> Figure:
     """The mean of each group of a metric for each arm, in percent."""
-    size = (0.9 * len(shares.columns) + 2.2, 0.32 * len(shares) + 1.4)
-    figure = Figure(figsize=size, layout="constrained")
-    axis = figure.subplots()
+    order = shares.mean(axis=1).sort_values(ascending=False).index
+    names = [str(name).replace("_", "\n") for name in shares.columns]
+    figure, (axis,) = narrow(0.22 * len(shares) + 1.3)
     sns.heatmap(
-        100 * shares, ax=axis, annot=True, fmt=".0f", cmap="Greys", vmin=0, vmax=100,
-        cbar_kws={"label": "% right"},
+        100 * shares.loc[order].set_axis(names, axis=1), ax=axis, annot=True, fmt=".0f",
+        cmap="cividis", vmin=0, vmax=100, cbar=False, annot_kws={"fontsize": 7},
+        linewidths=0.4,
     )  # fmt: skip
-    axis.set(title=title, xlabel="", ylabel="")
-    axis.tick_params(axis="x", rotation=30)
-    axis.tick_params(axis="y", rotation=0)
+    axis.set(xlabel="", ylabel="")
+    axis.tick_params(axis="x", labelsize=7, rotation=0, length=0)
+    axis.tick_params(axis="y", labelsize=8, rotation=0, length=0)
+    titled(figure, text.capital(task_title(shares, metric)))
     return figure
 
 
-def curve_figure(every: Sequence[Run], arms: Sequence[str]) -> Figure:
-    """Loss and gradient norm of one seed of each arm, stage after stage; crosses are skips."""
-    shown = [
-        next((run for run in every if run.arm == arm and run.steps is not None), None)
-        for arm in arms
-    ]
-    shown = [run for run in shown if run]
-    figure = Figure(figsize=(9, 2.3 * max(len(shown), 1)), layout="constrained")
-    axes = figure.subplots(max(len(shown), 1), 2, squeeze=False, sharex=True)
-    for row, run in zip(axes, shown, strict=False):
-        steps = run.steps.reset_index(drop=True)
-        for axis, name in zip(row, ("loss", "norm"), strict=True):
-            axis.plot(steps.index, steps[name], color=GREY, lw=0.5)
-            smooth = steps[name].rolling(SMOOTH, min_periods=1, center=True).median()
-            axis.plot(steps.index, smooth, color=DARK, lw=1.5)
-            for mark, where in (("x", steps["skipped"] > 0), ("|", steps["fault"].notna())):
-                values = steps[name][where].fillna(steps[name].median())
-                label = "skipped" if mark == "x" else "fault put in"
-                axis.plot(values.index, values, mark, color="black", ms=7, ls="", label=label)
-            axis.set(yscale="log", ylabel="loss (MSE)" if name == "loss" else "gradient norm")
-            for end in np.flatnonzero(steps["stage"] != steps["stage"].shift())[1:]:
-                axis.axvline(end, color=GREY, ls="--", lw=0.8)
-        row[0].set_title(f"{run.arm}, seed {run.seed}", loc="left", fontsize=9)
-        row[1].legend(frameon=False, fontsize=7)
-    for axis in axes[-1]:
-        axis.set_xlabel("step, over all stages")
+def task_title(shares: pd.DataFrame, metric: str) -> str:
+    """Which group of a metric is the hardest, and in which the arms differ most."""
+    hardest = shares.median().idxmin()
+    spread = (shares.quantile(0.9) - shares.quantile(0.1)).idxmax()
+    also = "in it" if spread == hardest else f"in {spread}"
+    return (
+        f"{text.label(metric)}, percent right by kind: {hardest} is the hardest, and arms differ "
+        f"most {also}"
+    )
+
+
+def loss_figure(every: Sequence[Run], arms: Sequence[str], control: str, stage: str) -> Figure:
+    """How much lower the loss of each arm is than that of the control while a stage trains.
+
+    On held-out samples where runs took it, else on the batches: both meet the same samples and the
+    same noise, so that a step is compared with a step. Means over the seeds that both have.
+    """
+    name, curves = loss_curves(every, arms, control, stage)
+    figure, (axis,) = narrow(3.4)
+    for place, curve in enumerate(curves.values()):
+        how = {"color": PALETTE[place % len(PALETTE)], "ls": LINES[place % len(LINES)]}
+        axis.plot(curve.index, curve, lw=1.8, marker=MARKERS[place % len(MARKERS)],
+                  markevery=max(len(curve) // 6, 1), ms=4.5, **how)  # fmt: skip
+    _label_ends(axis, curves)
+    axis.axhline(0, color=DARK, lw=1)
+    axis.set_xlabel(f"step of {stage}", fontsize=8.5)
+    axis.set_ylabel(f"{name}, minus {control}", fontsize=8.5)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.3)
+    titled(figure, loss_title(name, curves, control, stage))
     return figure
 
 
-def roc_figure(table: pd.DataFrame) -> Figure:
-    """Share of faults that each monitor caught against the share of good steps that it lost, and
-    against its threshold."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    names = table["arm"].str.extract(r"faults_(?P<judge>[a-z]+)_?(?P<threshold>\d*)")
-    judges = names["judge"].dropna().unique()
-    for place, (judge, marker) in enumerate(zip(judges, "os^D", strict=False)):
-        rows = table[names["judge"] == judge].assign(threshold=names["threshold"])
-        # Equal points lie within each other.
-        how = {"ls": "-", "lw": 0.8, "color": DARK, "markerfacecolor": "none", "ms": 13 - 3 * place}
-        left.plot(100 * rows["good_lost"], 100 * rows["caught"], marker, label=judge, **how)
-        rows = rows[rows["threshold"] != ""]
-        rows = rows.assign(threshold=rows["threshold"].astype(int)).sort_values("threshold")
-        right.plot(rows["threshold"], 100 * rows["caught"], marker, **how)
-    left.set(xlabel="good steps lost (%)", ylabel="faults caught (%)", ylim=(-4, 106))
-    left.set_xlim(-0.5, max(5.0, 110 * table["good_lost"].max()))
-    left.legend(title="judge", frameon=False)
-    right.set(xscale="log", xlabel="threshold (robust: deviations; others: ratio of norms)")
-    thresholds = sorted(names["threshold"].replace("", np.nan).dropna().astype(int).unique())
-    right.set_xticks(thresholds, thresholds)
-    right.minorticks_off()
-    for axis in (left, right):
-        axis.grid(alpha=0.3)
+def loss_curves(
+    every: Sequence[Run], arms: Sequence[str], control: str, stage: str
+) -> tuple[str, dict[str, pd.Series]]:
+    """The name of the loss, and for each arm its difference to the control by step."""
+    held_out = f"validation_{stage}"
+    known = {(run.arm, run.seed): run.steps for run in every if run.steps is not None}
+    taken = any(held_out in steps and steps[held_out].notna().any() for steps in known.values())
+    column = held_out if taken else "loss"
+    curves = {}
+    for arm in arms:
+        pairs = []
+        for seed in [seed for name, seed in known if name == arm and (control, seed) in known]:
+            own, other = (
+                steps[steps["stage"] == stage].set_index("step")[column].dropna()
+                for steps in (known[arm, seed], known[control, seed])
+            )
+            pairs.append(own - other)
+        if pairs:
+            mean = pd.concat(pairs, axis=1).mean(axis=1).dropna()
+            curves[arm] = mean if taken else mean.rolling(WINDOW).mean().dropna()
+    return ("held-out loss" if taken else "training loss"), curves
+
+
+def loss_title(name: str, curves: dict[str, pd.Series], control: str, stage: str) -> str:
+    """Which arm ends lowest, and how far below the control."""
+    ends = {arm: float(curve.iloc[-1]) for arm, curve in curves.items() if len(curve)}
+    if not ends:
+        return f"No run has a {name} of {stage} beside that of {control}"
+    best = min(ends, key=ends.__getitem__)
+    side = "below" if ends[best] < 0 else "above"
+    return (
+        f"On the same noise {best} ends {stage} with a {name} {abs(ends[best]):.3f} {side} that of "
+        f"{control}"
+    )
+
+
+def _label_ends(axis: Axes, curves: dict[str, pd.Series]) -> None:
+    """Names of curves at their right ends, moved apart where they would cover each other."""
+    ends = sorted((float(curve.iloc[-1]), arm) for arm, curve in curves.items() if len(curve))
+    low, high = axis.get_ylim()
+    apart, last = 0.055 * (high - low), -np.inf
+    colors = {arm: PALETTE[place % len(PALETTE)] for place, arm in enumerate(curves)}
+    for value, arm in ends:
+        last = max(value, last + apart)
+        axis.annotate(arm, (1.01, last), xycoords=("axes fraction", "data"), fontsize=8,
+                      va="center", color=colors[arm], annotation_clip=False)  # fmt: skip
+
+
+def caught_figure(kinds: pd.DataFrame, monitors: pd.DataFrame) -> Figure:
+    """The share of each kind of fault that each monitor caught, and of good steps that it lost."""
+    shares = kinds.copy()
+    shares["good steps\nlost"] = monitors.set_index("arm")["good_lost"].reindex(shares.index)
+    shares.index = [name.removeprefix("faults_").replace("_", " ") for name in shares.index]
+    figure, (axis,) = narrow(0.25 * len(shares) + 1.3)
+    sns.heatmap(
+        100 * shares, ax=axis, annot=True, fmt=".0f", cmap="cividis", vmin=0, vmax=100, cbar=False,
+        annot_kws={"fontsize": 7.5}, linewidths=0.4,
+    )  # fmt: skip
+    axis.axvline(len(kinds.columns), color="white", lw=6)
+    axis.set(xlabel="", ylabel="")
+    axis.tick_params(axis="x", labelsize=8, rotation=0, length=0)
+    axis.tick_params(axis="y", labelsize=8, rotation=0, length=0)
+    titled(figure, caught_title(kinds, monitors))
     return figure
 
 
-def cost_figure(table: pd.DataFrame) -> Figure:
-    """Seconds of training and trained parameters of each arm."""
-    figure = Figure(figsize=(9, 0.26 * len(table) + 1.2), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    axes[0].barh(table["arm"], table["train_seconds"], color="white", edgecolor=DARK, hatch="//")
-    axes[1].barh(table["arm"], table["trained_parameters"] / 1e6, color="white", edgecolor=DARK)
-    axes[0].set(xlabel="training (seconds, median over seeds)")
-    axes[1].set(xlabel="trained parameters (millions)")
-    axes[0].invert_yaxis()
-    return figure
-
-
-def strip_figure(every: Sequence[Run], arms: Sequence[str], seed: int) -> Figure:
-    """Pictures of the same prompts from the same noise, a row for each arm."""
-    found = {run.arm: run for run in every if run.seed == seed and run.picture}
-    shown = [found[arm] for arm in arms if arm in found]
-    figure = Figure(figsize=(13, 1.06 * max(len(shown), 1) + 0.9), layout="constrained")
-    if not shown:
-        return figure
-    axes = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
-    for axis, run in zip(axes, shown, strict=True):
-        strip = np.asarray(Image.open(run.picture).convert("RGB"))
-        side = len(strip)
-        axis.imshow(_apart(strip, side))
-        axis.axis("off")
-        axis.text(-0.1 * side, side / 2, run.arm, ha="right", va="center", fontsize=9)
-    for place, prompt in enumerate(_prompts(shown[0], strip.shape[1] // side)):
-        middle = (place + 0.5) * side + place * GAP
-        axes[0].text(middle, -0.05 * side, fill(prompt, 16), ha="center", va="bottom", fontsize=7)
-    return figure
-
-
-def _apart(strip: UInt8[np.ndarray, "H W C"], side: int) -> UInt8[np.ndarray, "H V C"]:
-    """The square pictures of a strip with white between them."""
-    white = np.full((side, GAP, strip.shape[2]), 255, strip.dtype)
-    pictures = np.split(strip, range(side, strip.shape[1], side), axis=1)
-    return np.concatenate([part for one in pictures for part in (one, white)][:-1], axis=1)
-
-
-def _prompts(run: Run, count: int) -> list[str]:
-    """Those of the pictures in a strip: the first few of each task."""
-    outcomes = run.of_metric("geneval_toy")
-    tasks = outcomes.groupby("group", sort=False)
-    each = count // tasks.ngroups
-    return [prompt for _, rows in tasks for prompt in rows["prompt"].head(each)]
+def caught_title(kinds: pd.DataFrame, monitors: pd.DataFrame) -> str:
+    """Whether monitors lost good steps, and which of them caught most."""
+    watched = monitors.set_index("arm").loc[[*kinds.index]]
+    lost, most = watched["good_lost"].max(), watched["caught"].max()
+    best = watched.index[watched["caught"] == most]
+    said = best[0].removeprefix("faults_").replace("_", " ")
+    more = f" and {len(best) - 1} more" if len(best) > 1 else ""
+    first = f"No more than {100 * lost:.0f}% of good steps were lost"
+    if lost == 0:
+        first = "No monitor lost a good step"
+    return f"{first}; {said}{more} caught most faults, {100 * most:.0f}% (percent, by kind)"

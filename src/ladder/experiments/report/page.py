@@ -1,35 +1,47 @@
-"""`ladder study report`: tables, figures and one HTML page of all that the ablations found.
+"""`ladder study report`: tables, figures and one HTML page of all that the studies found.
 
 experiments/report/table.md, table.csv    scores, differences to the control, verdicts
-                   verdicts.json          the same by metric and arm, to be read by programs
-                   figures/*.png
+                   verdicts.json          the same and the hypotheses', to be read by programs
+                   figures/*.svg
                    report.html            everything in one file that needs no network
 
-A run that failed, or is missing, is a row with the end of its error, and keeps nothing else out.
+The page answers first, then shows, then tells how. A run that failed, or is missing, is a row with
+the end of its error, and keeps nothing else out.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import matplotlib as mpl
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from ladder.config.files import replacing, write_text
 from ladder.config.layers import ConfigError
-from ladder.experiments.report import figures, tables
+from ladder.experiments.hypotheses import findings
+from ladder.experiments.report import answers, figures, gallery, tables, text
+from ladder.experiments.report.curves import curve_figure
+from ladder.experiments.report.glossary import glossary
 from ladder.experiments.results import LEGACY, RESULTS, Run, read_runs
 from ladder.experiments.study import Study
 
-CURVES = ("ladder", "last")
-ANOTHER_WORLD = "The paper's scores, and those of the same scorers in another world"
-DPI = 110
+HERE = Path(__file__).parent
+SHOWN = ("ladder", "mean", "mean_of_rungs", "penultimate", "reversed")
+"""Arms whose curves of the loss are drawn, as far as there are runs."""
+BY_KIND = ("geneval_toy", "edit.exact")
+"""Metrics whose kinds of prompts are shown."""
+EDITS = "ti2i"
+"""The stage in which arms differ."""
+BESIDE = ("ladder", "last", "mean")
+"""Arms whose pictures are chosen when the page is opened."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,8 @@ class Reported:
     runs: list[Run]
     """Of layers and of monitors."""
     full_runs: list[Run]
+    root: Path = Path()
+    """The repository, which holds the files of the arms."""
 
     @classmethod
     def read(cls, root: Path = Path(), results: Path = RESULTS) -> Reported:
@@ -50,7 +64,16 @@ class Reported:
         layers, monitors = (Study.read(name, root=root) for name in ("layers", "monitors"))
         full = Study.read("layers", "full", root)
         runs = read_runs(layers, results) + read_runs(monitors, results)
-        return cls(layers, full, monitors, runs, read_runs(full, results))
+        return cls(layers, full, monitors, runs, read_runs(full, results), root)
+
+    @property
+    def arms(self) -> list[str]:
+        """Those of layers, then those of monitors."""
+        return [*self.layers.arms, *self.monitors.arms]
+
+    @property
+    def scored(self) -> list[Run]:
+        return [run for run in self.runs if run.outcomes is not None]
 
 
 def report(known: Reported, folder: Path = Path("experiments/report")) -> Path:
@@ -63,33 +86,66 @@ def report(known: Reported, folder: Path = Path("experiments/report")) -> Path:
         raise ValueError("a report needs at least one run with scores, got none")
     numbers = table.to_csv(index=False, float_format="%.5f", lineterminator="\n")
     write_text(folder / "table.csv", numbers)
-    write_text(folder / "verdicts.json", json.dumps(verdicts_of(table), indent=1) + "\n")
+    write_text(folder / "verdicts.json", json.dumps(verdicts_of(known, table), indent=1) + "\n")
     sections = dict(sections_of(known, table))
-    pictures = {}
-    for name, (title, figure) in figures_of(known, table).items():
-        path = folder / "figures" / f"{name}.png"
-        with replacing(path) as part:
-            figure.savefig(part, dpi=DPI, format="png", metadata={"Software": None})
-        pictures[title] = base64.b64encode(path.read_bytes()).decode()
-    text = "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in sections.items())
-    write_text(folder / "table.md", f"{text}\n")
+    lines = (f"## {title}\n\n{rows.to_markdown(index=False)}" for title, rows in sections.items())
+    write_text(folder / "table.md", "\n\n".join(lines) + "\n")
+    pictures = dict(figures_of(known, table))
+    drawn = {name: _svg(figure) for name, figure in pictures.items()}
+    for name, content in drawn.items():
+        with replacing(folder / "figures" / f"{name}.svg") as part:
+            part.write_bytes(content)
     page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True)
+        loader=FileSystemLoader(HERE), autoescape=select_autoescape(default=True)
     ).get_template("report.html.j2")
-    scored = [run for run in known.runs if run.outcomes is not None]
     html = page.render(
-        layers=known.layers,
-        monitors=known.monitors,
-        runs=len(known.runs),
-        evaluated=len(scored),
-        earlier=sum(run.code == LEGACY for run in scored),
-        codes=len({run.code for run in scored}),
+        known=known,
+        style=(HERE / "report.css").read_text(),
+        script=(HERE / "report.js").read_text(),
+        earlier=sum(run.code == LEGACY for run in known.scored),
+        codes=len({run.code for run in known.scored}),
+        answers=[one for study in (known.layers, known.monitors)
+                 for one in answers.answers(study, known.runs)],
+        overview=answers.overview(table, known.layers.control),
+        monitored=_monitored(known),
+        outcomes={metric: text.label(metric) for metric in table["metric"].unique()},
+        chosen=_chosen(known.layers, [*table["metric"].unique()]),
+        figures={name: (base64.b64encode(content).decode(), _title(pictures[name]))
+                 for name, content in drawn.items()},
         sections=sections,
-        pictures=pictures,
-        number=number,
-    )
+        glossary=glossary(known.arms, known.runs, known.root),
+        rows=[asdict(row) for row in gallery.rows(known.runs, known.arms)],
+        beside=BESIDE,
+    )  # fmt: skip
     write_text(folder / "report.html", html + "\n")
     return folder / "report.html"
+
+
+def _chosen(study: Study, metrics: list[str]) -> str:
+    """The outcome that is shown first: of those of the hypotheses the first that there is."""
+    asked = [name for one in study.hypotheses.values() for name in (one.outcome, *one.secondary)]
+    return next((name for name in asked if name in metrics), metrics[0])
+
+
+def _svg(figure: Figure) -> bytes:
+    """A figure as SVG, the same bytes each time."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "ladder", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _title(figure: Figure) -> str:
+    """What a figure says, for those who can't see it."""
+    titles = [figure.get_suptitle(), *(axis.get_title(loc="left") for axis in figure.axes)]
+    return "; ".join(" ".join(title.split()) for title in titles if title)
+
+
+def _monitored(known: Reported) -> str:
+    table = tables.monitors(known.monitors, known.runs)
+    if table.empty:
+        return ""
+    return answers.monitors_sentence(table, known.monitors.control, tables.CLEAN, "geneval_toy")
 
 
 def tables_of(known: Reported, name: str) -> str:
@@ -99,92 +155,94 @@ def tables_of(known: Reported, name: str) -> str:
     """
     if name == known.layers.name:
         table = tables.scores(known.layers, known.runs)
-        found = {metric: tables.readable(table, metric) for metric in known.layers.outcomes}
+        found = {metric: tables.readable(table, metric) for metric in table["metric"].unique()}
     elif name == known.monitors.name:
-        found = {"monitors under faults": tables.monitors(known.monitors, known.runs)}
+        found = {"monitors under faults": _monitor_table(known)}
     else:
         about = f"{known.layers.name}, {known.monitors.name}"
         raise ConfigError(f"the report is about the studies {about}, got {name!r}")
     return "\n\n".join(f"{title}\n{rows.to_string(index=False)}" for title, rows in found.items())
 
 
-def verdicts_of(table: pd.DataFrame) -> dict[str, dict[str, dict]]:
-    """For each metric and arm its row, without what is unknown."""
-    found: dict[str, dict[str, dict]] = {}
-    for row in table.to_dict("records"):
-        values = {key: value for key, value in row.items() if value == value}
-        found.setdefault(values.pop("metric"), {})[values.pop("arm")] = values
-    return found
+def _monitor_table(known: Reported) -> pd.DataFrame:
+    table = tables.monitors(known.monitors, known.runs)
+    return tables.readable_monitors(table, known.monitors.outcomes) if len(table) else table
+
+
+def verdicts_of(known: Reported, table: pd.DataFrame) -> dict[str, Any]:
+    """For each metric and arm its row, the hypotheses, full length and monitors, without what is
+    unknown."""
+    outcomes: dict[str, dict[str, dict]] = {}
+    for row in _rows(table):
+        outcomes.setdefault(row.pop("metric"), {})[row.pop("arm")] = row
+    judged = {
+        one.name: {
+            "verdict": one.verdict,
+            "outcome": one.outcome,
+            "p_holm": one.p,
+            "differences": {
+                other: {"mean": d.mean, "low": d.low, "high": d.high}
+                for other, d in one.differences.items()
+            },
+        }
+        for study in (known.layers, known.monitors)
+        for one in findings(study, [run for run in known.runs if run.arm in study.arms])
+    }
+    return {
+        "hypotheses": judged,
+        "outcomes": outcomes,
+        "full_length": _rows(tables.full_length(known.full, known.runs, known.full_runs)),
+        "monitors": _rows(tables.monitors(known.monitors, known.runs)),
+    }
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, without what is unknown."""
+    return [{k: v for k, v in row.items() if v == v} for row in table.to_dict("records")]
 
 
 def sections_of(known: Reported, table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Titles and tables for people, in their order; empty ones are left out."""
     layers, runs = known.layers, known.runs
-    for metric in layers.outcomes:
-        yield f"{metric}, compared with {layers.control}", tables.readable(table, metric)
-    shown = [*dict.fromkeys((*CURVES, layers.control))]
-    yield ANOTHER_WORLD, tables.published(runs, shown)
+    for metric in table["metric"].unique():
+        title = f"{text.label(metric)} ({metric}), compared with {layers.control}"
+        yield title, tables.readable(table, metric)
+    shown = [*dict.fromkeys(("ladder", "last", layers.control))]
+    yield (
+        "The paper's scores, and those of the same scorers in another world",
+        tables.published(runs, shown),
+    )
     caught = tables.caught_by_kind(known.monitors, runs)
     for title, rows in (
         ("Trained as long as the main job", tables.full_length(known.full, runs, known.full_runs)),
-        ("Cost of an arm", tables.cost(arms_of(known), runs)),
-        ("Monitors under faults", tables.monitors(known.monitors, runs)),
-        ("Share of each kind of fault that was caught", caught.rename_axis("arm").reset_index()),
+        ("Cost of an arm", tables.cost(known.arms, runs)),
+        ("Monitors under faults", _monitor_table(known)),
+        ("Share of each kind of fault that was caught",
+         caught.map(text.share).rename_axis("arm").reset_index()),
         ("Runs without scores", tables.failures(runs)),
-    ):
+    ):  # fmt: skip
         if len(rows):
             yield title, rows
 
 
-def arms_of(known: Reported) -> list[str]:
-    """Those of layers, then those of monitors."""
-    return [*known.layers.arms, *known.monitors.arms]
-
-
-def figures_of(known: Reported, table: pd.DataFrame) -> dict[str, tuple[str, Figure]]:
-    """File name, title and figure; those of which nothing is known are left out."""
-    runs, arms, seed = known.runs, known.layers.arms, known.layers.seeds[0]
-    found = {
-        "scores": ("Score of every arm, with 95% intervals", figures.score_figure(table)),
-        "tasks": (
-            "GenEval-toy by task",
-            figures.task_figure(tables.by_task(runs, arms, "geneval_toy"), "GenEval-toy"),
-        ),
-        "edits": (
-            "Exact edits by kind",
-            figures.task_figure(tables.by_task(runs, arms, "edit.exact"), "exact edits"),
-        ),
-        "pictures": (
-            f"The same prompts and the same noise, seed {seed}",
-            figures.strip_figure(runs, arms, seed),
-        ),
-    }
-    costs, watched = tables.cost(arms_of(known), runs), tables.monitors(known.monitors, runs)
-    if len(costs):
-        title = "Which layer feeds which block"
-        found["assignment"] = (title, figures.assignment_figure(arms, runs))
-        found["cost"] = ("Cost of every arm", figures.cost_figure(costs))
-        found["curves"] = ("Training", figures.curve_figure(runs, CURVES))
-    if len(watched):
-        found["monitors"] = ("Faults caught and good steps lost", figures.roc_figure(watched))
-        first, last = known.monitors.arms[:1], known.monitors.arms[-3:]
-        title = "Training with faults put in"
-        found["faults"] = (title, figures.curve_figure(runs, [*dict.fromkeys(first + last)]))
-    return found
-
-
-def number(value: float) -> str:
-    """To three digits; empty for what is unknown."""
-    return "" if np.isnan(value) else f"{value:.3g}"
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown."""
-    head = "| " + " | ".join(map(str, table.columns)) + " |"
-    lines = [head, "|" + "---|" * len(table.columns)]
-    for row in table.itertuples(index=False):
-        texts = [number(x) if isinstance(x, float) else str(x) for x in row]
-        lines.append(
-            "| " + " | ".join(t.replace("\n", "<br>").replace("|", "\\|") for t in texts) + " |"
+def figures_of(known: Reported, table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """File name and figure; those of which nothing is known are left out."""
+    runs, layers = known.runs, known.layers
+    for metric in table["metric"].unique():
+        if (table["metric"].eq(metric) & table["difference"].notna()).any():
+            yield metric, figures.difference_figure(table, metric, layers.control)
+    for metric in BY_KIND:
+        shares = tables.by_task(runs, layers.arms, metric)
+        if len(shares):
+            yield f"{metric}.kinds", figures.task_figure(shares, metric)
+    if figures.loss_curves(runs, SHOWN, layers.control, EDITS)[1]:
+        yield "loss", figures.loss_figure(runs, SHOWN, layers.control, EDITS)
+    kinds = tables.caught_by_kind(known.monitors, runs)
+    if len(kinds):
+        watched = tables.monitors(known.monitors, runs)
+        yield "monitors", figures.caught_figure(kinds, watched)
+        most = max(
+            (one for one in watched.to_dict("records") if one["arm"] in known.monitors.arms),
+            key=lambda one: one["caught"],
         )
-    return "\n".join(lines)
+        yield "faults", curve_figure(runs, [known.monitors.control, most["arm"]])

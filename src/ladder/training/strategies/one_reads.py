@@ -46,8 +46,11 @@ class OneReads(ParallelStrategy):
             weights = [value for group in optimizer.param_groups for value in group["params"]]
             parts = {
                 number: {
-                    # Beside the moments there is the count of steps, a number.
-                    name: placed(value, weights[number], self.root_device) if value.ndim else value
+                    # Beside the moments there is the count of steps, a number. It is copied, since
+                    # a number that lies in the file would keep all of it in memory.
+                    name: placed(value, weights[number], self.root_device)
+                    if value.ndim
+                    else value.clone()
                     for name, value in entry.items()
                 }
                 for number, entry in state["state"].items()
