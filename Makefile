@@ -80,7 +80,7 @@ lint: setup  ## style of code and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-fuzz: setup  ## parsers under made-up input, for ten minutes (FUZZ_SECONDS each)
+fuzz: setup  ## curation of 40,000 damaged files, and parsers under made-up input (FUZZ_SECONDS each)
 	$(BIN)/pytest --hypothesis-profile=fuzz -rP tests/fuzz
 	$(BIN)/python -m pip install --quiet --requirement tests/fuzz/requirements.lock
 	for parser in $(PARSERS); do \

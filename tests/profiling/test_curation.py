@@ -11,9 +11,9 @@ from ladder.cli.main import main
 
 @pytest.mark.slow
 def test_curation(capsys):
-    assert main(["bench", "curation", "120", "--json"]) == 0
+    assert main(["bench", "curation", "120", "--side", "512", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert row["samples"] == 120
+    assert (row["side"], row["samples"]) == (512, 120)
     assert 0 < row["curated/s"] < row["decoded/s"]
     assert row["once"] > 0
     assert row["ratio"] == pytest.approx(row["curated/s"] / row["decoded/s"])
