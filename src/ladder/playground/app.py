@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import Any
 
 import gradio as gr
 
@@ -15,11 +14,12 @@ from ladder.playground.compare import compare_tab
 from ladder.playground.controls import QUICK
 from ladder.playground.drawing import MAXIMUM_PIXELS, MAXIMUM_SOURCES, Models, draw
 from ladder.playground.edit import edit_tab
-from ladder.playground.events import MODEL, NOT_DRAWN, PRIVATE, DrawingTab, Page
+from ladder.playground.events import DrawingTab, Page
 from ladder.playground.fair_queue import PATIENCE, PER_ADDRESS, PER_CLIENT, PLACES, FairQueue
 from ladder.playground.files import Files
 from ladder.playground.generate import generate_tab
 from ladder.playground.inside import inside_tab
+from ladder.playground.links import open_links
 from ladder.playground.pictures import EARLIER, KEPT_SECONDS, Shown, first_picture, told
 from ladder.playground.settings import (
     MAXIMUM_PICTURES,
@@ -27,7 +27,6 @@ from ladder.playground.settings import (
     MAXIMUM_TEXT,
     Settings,
     Task,
-    from_query,
 )
 from ladder.playground.words import EXAMPLES, vocabulary
 
@@ -46,9 +45,8 @@ LIMITS = f"""
 - One request runs at a time, of each page in turn. {PLACES} may wait, {PER_ADDRESS} from one
   address and {PER_CLIENT} from one page.
 - A page that was closed, or doesn't listen, loses its place within {PATIENCE:.0f} seconds.
-- Uploads and pictures are deleted after {KEPT_SECONDS // 60} minutes. A visit shows its last
-  {EARLIER}
-  pictures again.
+- Uploads and pictures are deleted after {KEPT_SECONDS // 60} minutes. Until then a visit shows its
+  last {EARLIER} pictures again.
 """
 
 
@@ -97,11 +95,11 @@ def build(models: Models) -> gr.Blocks:
             button.click(taker(tab), drawn, [tabs, field], **QUICK)
         open_links(page, tabs, drawing_tabs, silent)
     app.queue()
-    app._queue = FairQueue(app)
+    app._queue = FairQueue(app)  # gradio has no other way to say it
     return app
 
 
-def taker(tab: str) -> Any:
+def taker(tab: str) -> Callable[[Shown | None], tuple[gr.Tabs, list[str]]]:
     """What opens a tab with the first of the pictures shown; it raises gr.Error without any."""
 
     def take(shown: Shown | None) -> tuple[gr.Tabs, list[str]]:
@@ -109,46 +107,3 @@ def taker(tab: str) -> Any:
             return gr.Tabs(selected=tab), [first_picture(shown)]
 
     return take
-
-
-def open_links(
-    page: Page, tabs: gr.Tabs, drawing_tabs: dict[Task, DrawingTab], silent: gr.CheckboxGroup
-) -> None:
-    """Let a link show its settings, and draw unless it waits for pictures to edit."""
-    models = page.models
-    wanted = gr.State(None)
-
-    def show(request: gr.Request) -> dict[Any, Any]:
-        query = {k: v for k, v in request.query_params.items() if not k.startswith("__")}
-        if not query:
-            return {wanted: None}
-        with told():
-            settings = from_query(query, models.blocks)
-            if settings.task not in drawing_tabs:
-                raise ValueError("a comparison needs another ladder: start with --compare FOLDER")
-        tab = drawing_tabs[settings.task]
-        shown = {tabs: gr.Tabs(selected=settings.task), **tab.controls.show(settings)}
-        if settings.task == "inside":
-            chosen = zip(models.rungs, settings.rungs, strict=True)
-            shown[silent] = [rung for rung, weight in chosen if not weight]
-        if settings.task == "edit":
-            return shown | {tab.results.caption: NOT_DRAWN}
-        return shown | {wanted: settings if settings.prompt.strip() else None}
-
-    def draw_wanted(
-        request: gr.Request,
-        settings: Settings | None,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how gradio is told to pass one)
-    ) -> Iterator[dict[Any, Any]]:
-        if settings is None:
-            return
-        with told(), TemporaryDirectory() as folder:
-            drawing = draw(models, settings, [], page.watch(request, progress))
-            files = Files.write(drawing, models, Path(folder))
-            yield drawing_tabs[settings.task].results.show(files)
-
-    parts = [part for tab in drawing_tabs.values() for part in tab.controls.inputs]
-    results = [part for tab in drawing_tabs.values() for part in tab.results.outputs]
-    captions = [tab.results.caption for tab in drawing_tabs.values()]
-    gr.on(None, show, None, [wanted, tabs, silent, *parts, *captions], **QUICK)
-    wanted.change(draw_wanted, wanted, results, **MODEL, **PRIVATE)

@@ -25,7 +25,7 @@ PER_ADDRESS = PLACES // 2
 """Of these from one network address."""
 PER_CLIENT = 4
 """Of these from one page."""
-PATIENCE = 6.0
+PATIENCE = 8.0
 """Seconds after which a client that leaves its messages unread has gone."""
 GRACE = 0.5
 """Seconds after which it gives way to others. A page begins to listen right after its request."""
