@@ -242,7 +242,7 @@ def test_a_broken_upload_is_told_and_removed(visit, tmp_path: Path):
     page = visit()
     page.get_by_role("tab", name="Edit").click()
     upload(page, tmp_path / "broken.png")
-    page.get_by_text("broken.png: not a picture that can be used (undecodable)").wait_for()
+    page.get_by_text("broken.png: not a picture that can be used (undecodable)").first.wait_for()
     text(page, "edit").fill("make it blue")
     text(page, "edit").press("Enter")
     page.get_by_text("1 to 4 pictures can be changed, got 0").wait_for()

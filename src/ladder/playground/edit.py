@@ -93,5 +93,6 @@ def edit_tab(page: Page) -> tuple[DrawingTab, gr.Gallery]:
     shown = [sources, steps, strip, past, undo]
     go_on.click(take, [sources, instruction, results.pictures, steps], shown, **QUICK)
     undo.click(take_back, steps, [*shown, instruction, results.pictures], **QUICK)
-    sources.change(None, None, results.caption, js=WAITS)
+    changes = [sources.upload, sources.delete, sources.change]
+    gr.on(changes, None, None, results.caption, js=WAITS)
     return tab, sources
