@@ -11,7 +11,7 @@ import gradio as gr
 
 from ladder.playground.ask import ask_tab
 from ladder.playground.compare import compare_tab
-from ladder.playground.controls import QUICK
+from ladder.playground.controls import TELLING
 from ladder.playground.drawing import MAXIMUM_PIXELS, MAXIMUM_SOURCES, Models, draw
 from ladder.playground.edit import edit_tab
 from ladder.playground.events import DrawingTab, Page
@@ -92,7 +92,7 @@ def build(models: Models) -> gr.Blocks:
             gr.Markdown(LIMITS)
         drawn = drawing_tabs["generate"].results.pictures
         for button, tab, field in ((to_edit, "edit", sources), (to_ask, "ask", asked)):
-            button.click(taker(tab), drawn, [tabs, field], **QUICK)
+            button.click(taker(tab), drawn, [tabs, field], **TELLING)
         open_links(page, tabs, drawing_tabs, silent)
     app.queue()
     app._queue = FairQueue(app)  # gradio has no other way to say it

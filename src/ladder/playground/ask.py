@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from ladder.playground.controls import QUICK, add_examples, add_text
+from ladder.playground.controls import QUICK, TELLING, add_examples, add_text
 from ladder.playground.drawing import read_sources
 from ladder.playground.events import MODEL, PRIVATE, Page
 from ladder.playground.pictures import Shown, add_upload, checked, paths, told
@@ -40,7 +40,7 @@ def ask_tab(page: Page) -> gr.Gallery:
                 yield said
 
     inputs = [picture, question]
-    picture.upload(checked, picture, picture, **QUICK)
+    picture.upload(checked, picture, picture, **TELLING)
     question.submit(run, inputs, answer, api_name="ask", **MODEL)
     for button in examples:
         chosen = button.click(lambda text=button.value: text, None, question, **QUICK)

@@ -23,6 +23,8 @@ from ladder.playground.settings import (
 
 QUICK = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 """Of events that run no model, and mean nothing to a program."""
+TELLING = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
+"""Of those that may have something to tell: messages come through the queue only."""
 
 
 @dataclass(frozen=True)

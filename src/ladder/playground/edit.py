@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from ladder.playground.controls import QUICK, add_controls, add_examples, add_text
+from ladder.playground.controls import QUICK, TELLING, add_controls, add_examples, add_text
 from ladder.playground.drawing import read_sources
 from ladder.playground.events import WAITS, DrawingTab, Page, connect
 from ladder.playground.frame import Frame, cropped
@@ -91,7 +91,8 @@ def edit_tab(page: Page) -> tuple[DrawingTab, gr.Gallery]:
         return back | show(rest)
 
     shown = [sources, steps, strip, past, undo]
-    go_on.click(take, [sources, instruction, results.pictures, steps], shown, **QUICK)
+    go_on.click(take, [sources, instruction, results.pictures, steps], shown, **TELLING)
     undo.click(take_back, steps, [*shown, instruction, results.pictures], **QUICK)
-    sources.change(None, None, results.caption, js=WAITS)
+    changes = [sources.upload, sources.delete, sources.change]
+    gr.on(changes, None, None, results.caption, js=WAITS)
     return tab, sources

@@ -130,5 +130,6 @@ def connect(
     drawing += [event.success(redraw, **shown, **MODEL, **PRIVATE) for event in controls.set_many]
     for event in drawing:
         event.success(None, results.link, results.link, js=REMEMBER)
-    controls.prompt.input(None, None, results.caption, js=WAITS)
+    # `input` tells of keys that write, and not of those that delete, nor of what is pasted.
+    controls.prompt.change(None, None, results.caption, js=WAITS)
     return DrawingTab(controls, results, drawing)

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ladder.data.resize import WHOLE, Size
-from ladder.playground.controls import QUICK
+from ladder.playground.controls import QUICK, TELLING
 from ladder.playground.drawing import read_sources
 from ladder.playground.frame import SMALLEST, Frame, preview
 from ladder.playground.pictures import KEPT_SECONDS, Shown, paths
@@ -74,7 +74,11 @@ def add_frame(sources: gr.Gallery, first: str, sizes: Sequence[Size]) -> gr.Stat
         return {frames: set_frames, view: preview(picture, set_frames[path], sizes)}
 
     shown = [which, view, across, down, side, box]
-    sources.change(uploaded, [sources, frames], [sources, *shown], **QUICK)
+    # A gallery tells of an upload, of what is removed, and of what a function puts into it apart.
+    gr.on(
+        [sources.upload, sources.delete, sources.change],
+        uploaded, [sources, frames], [sources, *shown], **TELLING,
+    )  # fmt: skip
     which.input(chosen, [sources, frames, which], shown, **QUICK)
     gr.on(
         [across.input, down.input, side.input],

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from ladder.playground.controls import QUICK
+from ladder.playground.controls import TELLING
 from ladder.playground.drawing import draw
 from ladder.playground.events import MODEL, NOT_DRAWN, PRIVATE, DrawingTab, Page
 from ladder.playground.files import Files
@@ -60,5 +60,5 @@ def open_links(
     results = [part for tab in drawing_tabs.values() for part in tab.results.outputs]
     captions = [tab.results.caption for tab in drawing_tabs.values()]
     # Without triggers it happens when the page is loaded.
-    gr.on(None, show, None, [wanted, tabs, silent, *parts, *captions], **QUICK)
+    gr.on(None, show, None, [wanted, tabs, silent, *parts, *captions], **TELLING)
     wanted.change(draw_wanted, wanted, results, **MODEL, **PRIVATE)
