@@ -92,7 +92,7 @@ def check_ladder(words: list[str]) -> None:
     options = options_of(words)
     if "settings" in options:
         settings = options["settings"] or ()
-        if words[0] == "curate":  # takes the folder of raw sets among them
+        if words[0] in ("curate", "encode"):  # they take a folder among them
             settings = [word for word in settings if "=" in word]
         load(options["profile"], options["arm"], settings, root=ROOT)
     notebook = options.get("notebook")
