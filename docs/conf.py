@@ -45,7 +45,7 @@ apidoc_modules = [
         "module_first": True,
     }
 ]
-autodoc_mock_imports = ["gradio"]  # has an environment of its own
+autodoc_mock_imports = ["fastapi", "gradio", "starlette"]  # has an environment of its own
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
