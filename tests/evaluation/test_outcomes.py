@@ -42,7 +42,7 @@ def test_the_committed_scores_are_those_of_the_committed_table():
     asked = result["config"]["evaluation"]
     found = leaves(aggregate(outcomes.read(path), asked["resamples"], asked["seed"]))
     committed = leaves(result["metrics"])
-    assert len(found) == 87
+    assert len(found) == 91
     assert found == {name: committed[name] for name in found}
 
 

@@ -13,11 +13,12 @@ from urllib.parse import urlencode
 import pytest
 from tests.playground.browsing import drawn, press, serving
 
-from ladder.playground.fair_queue import PER_ADDRESS
 from ladder.playground.settings import Settings
 
-pytestmark = pytest.mark.slow
 pytest.importorskip("gradio", reason="gradio is missing: make test-playground installs it")
+from ladder.playground.fair_queue import PER_ADDRESS  # noqa: E402
+
+pytestmark = pytest.mark.slow
 ONES = (1.0, 1.0, 1.0)
 DRAWING = ["a star", 0, 2, 3.0, 1.5, 1, *ONES]
 """Values of the event `generate`."""
