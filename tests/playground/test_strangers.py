@@ -16,7 +16,7 @@ from tests.playground.browsing import drawn, press, serving
 from ladder.playground.settings import Settings
 
 pytest.importorskip("gradio", reason="gradio is missing: make test-playground installs it")
-from ladder.playground.fair_queue import PER_ADDRESS  # noqa: E402
+from ladder.playground.fair_queue import PER_ADDRESS
 
 pytestmark = pytest.mark.slow
 ONES = (1.0, 1.0, 1.0)
